@@ -1,0 +1,36 @@
+# Everything a newcomer needs: `make demo` and `make test`. See CONTRIBUTING.md.
+CARGO ?= cargo
+
+.PHONY: demo test bench soak lint strangers preflight
+
+demo: preflight ## a source, a target, a mixed load, kills; then the proof that both are equal
+	$(CARGO) build --release --locked -p binferry -p binferry-demo
+	target/release/binferry-demo
+
+test: preflight ## unit, property and end-to-end tests on real servers
+	$(CARGO) test --workspace --locked
+
+bench: preflight ## figures against the limits and the peers, as ratios in one run
+	$(CARGO) build --release --locked -p binferry -p binferry-bench
+	target/release/binferry-bench
+
+soak: preflight ## kills at random moments under load; MINUTES=10 by default
+	$(CARGO) build --release --locked -p binferry -p binferry-demo
+	target/release/binferry-demo --soak $(or $(MINUTES),10)
+
+lint: preflight ## formatting, clippy without warnings, licences and advisories where cargo-deny is installed
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check licenses bans sources; \
+	 else echo "lint: cargo-deny is not installed (cargo install cargo-deny); licences were not checked" >&2; fi
+
+strangers: ## reads the golden files with Python's fastavro
+	schemas/tests/strangers/run
+
+preflight:
+	@command -v $(CARGO) >/dev/null 2>&1 || { echo "missing: Rust (cargo, rustc $$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer). Install it with rustup." >&2; exit 1; }
+	@command -v cc >/dev/null 2>&1 || { echo "missing: a C compiler (cc). On Debian or Ubuntu: apt-get install build-essential" >&2; exit 1; }
+	@command -v git >/dev/null 2>&1 || { echo "missing: git" >&2; exit 1; }
+	@have=$$(rustc --version | cut -d' ' -f2); want=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); \
+	 [ "$$(printf '%s\n%s\n' "$$want" "$$have" | sort -V | head -n 1)" = "$$want" ] || \
+	 { echo "rustc $$have is too old: $$want or newer is needed (rustup update)" >&2; exit 1; }
