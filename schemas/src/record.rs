@@ -1,0 +1,80 @@
+//! Log records: the envelope (`binferry.avsc`) and its kinds.
+//!
+//! ```text
+//! C3 01 | u64 LE fingerprint of the envelope schema | envelope datum        Avro's single-object encoding
+//! ```
+//!
+//! The fingerprint is the CRC-64-AVRO of the schema's parsing canonical form. Another fingerprint is another version
+//! ([`RecordError::NewerVersion`]); versions that we know stay readable.
+//!
+//! Encoding can't fail. Decoding is total: any bytes give a record or an error, and memory only in proportion to the bytes.
+
+mod change;
+mod ddl;
+mod envelope;
+mod error;
+mod fold_state;
+mod framing;
+mod head;
+mod start;
+mod transaction;
+mod write_set;
+
+pub use self::{
+    change::{Change, Changes, ChangesBuffer, ChangesIter, Image, Operation},
+    ddl::{Ddl, DdlEffect},
+    error::RecordError,
+    fold_state::{FoldState, Newest, OpenTransaction, SiteState},
+    head::{Head, HeadBody, TransactionHead},
+    start::Start,
+    transaction::Transaction,
+    write_set::{TableRef, WriteSet},
+};
+use crate::{fingerprint::Fingerprint, gtid::Uuid};
+
+/// The published schema of a record.
+pub const ENVELOPE_SCHEMA: &str = include_str!("../binferry.avsc");
+/// CRC-64-AVRO of the parsing canonical form of [`ENVELOPE_SCHEMA`].
+pub const ENVELOPE_FINGERPRINT: Fingerprint = Fingerprint(0x29f3_a99e_011d_5749);
+/// The published schema of a [`FoldState`] that stands on its own.
+pub const FOLD_SCHEMA: &str = include_str!("../fold.avsc");
+/// CRC-64-AVRO of the parsing canonical form of [`FOLD_SCHEMA`].
+pub const FOLD_FINGERPRINT: Fingerprint = Fingerprint(0x5f9d_70b7_f679_4b43);
+
+/// Addresses a record in one log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub u64);
+
+/// One attempt of a capture at a log: a fresh random id for every `Start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Incarnation(pub Uuid);
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record<'a> {
+    pub header: Header,
+    pub body: Body<'a>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    pub incarnation: Incarnation,
+    /// Dense within the incarnation; its `Start` is 0.
+    pub sequence: u64,
+    /// The newest checkpoint record that the writer knew to be durable.
+    pub checkpoint: Option<Offset>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body<'a> {
+    Start(Start),
+    WriteSet(WriteSet<'a>),
+    Ddl(Ddl),
+    Checkpoint(FoldState),
+    Heartbeat(Heartbeat),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Microseconds since the epoch, by the capture's clock, for lag display only.
+    pub at_us: u64,
+}

@@ -1,0 +1,137 @@
+//! The envelope around a record's body.
+//!
+//! ```text
+//! fixed 16 incarnation | long sequence | union null/long checkpoint | union body: Start, WriteSet, Ddl, Checkpoint, Heartbeat
+//! ```
+
+use super::{
+    Body, Ddl, ENVELOPE_FINGERPRINT, FoldState, Header, Heartbeat, Incarnation, Offset, Record,
+    RecordError, Start, WriteSet, framing,
+};
+use crate::{
+    avro::{self, AvroError, Reader},
+    gtid::Uuid,
+};
+
+/// The branches of the body's union.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Branch {
+    Start,
+    WriteSet,
+    Ddl,
+    Checkpoint,
+    Heartbeat,
+}
+
+impl Branch {
+    const ALL: [Self; 5] = [
+        Self::Start,
+        Self::WriteSet,
+        Self::Ddl,
+        Self::Checkpoint,
+        Self::Heartbeat,
+    ];
+}
+
+impl Header {
+    /// Most bytes of the framing, the header and the body's branch.
+    const SIZE: usize = framing::LENGTH + 16 + 2 * avro::LONG_MAX + 2;
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.incarnation.0.as_bytes());
+        avro::put_long(out, self.sequence as i64);
+        put_optional(out, self.checkpoint.map(|offset| offset.0));
+    }
+
+    fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
+        Ok(Self {
+            incarnation: Incarnation(Uuid::from_bytes(input.fixed()?)),
+            sequence: input.unsigned()?,
+            checkpoint: take_optional(input)?.map(Offset),
+        })
+    }
+}
+
+/// The framing, the header and the body's branch; the body is what is left.
+pub(super) fn open(bytes: &[u8]) -> Result<(Header, Branch, Reader<'_>), RecordError> {
+    let mut input = framing::take(bytes, ENVELOPE_FINGERPRINT)?;
+    let header = Header::take(&mut input)?;
+    let branch = Branch::ALL[usize::from(input.branch(Branch::ALL.len() as u8)?)];
+    Ok((header, branch, input))
+}
+
+impl Record<'_> {
+    /// Appends the record's bytes. Numbers that Avro has as `long` must be below 2^63.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(self.size());
+        framing::put(out, ENVELOPE_FINGERPRINT);
+        self.header.put(out);
+        let branch = match &self.body {
+            Body::Start(_) => Branch::Start,
+            Body::WriteSet(_) => Branch::WriteSet,
+            Body::Ddl(_) => Branch::Ddl,
+            Body::Checkpoint(_) => Branch::Checkpoint,
+            Body::Heartbeat(_) => Branch::Heartbeat,
+        };
+        avro::put_long(out, branch as i64);
+        match &self.body {
+            Body::Start(start) => start.put(out),
+            Body::WriteSet(write_set) => write_set.put(out),
+            Body::Ddl(ddl) => ddl.put(out),
+            Body::Checkpoint(state) => state.put(out),
+            Body::Heartbeat(heartbeat) => avro::put_long(out, heartbeat.at_us as i64),
+        }
+    }
+
+    /// What `encode` reserves: at least the bytes of a write-set; the rare kinds are left to grow.
+    pub fn size(&self) -> usize {
+        Header::SIZE
+            + match &self.body {
+                Body::WriteSet(write_set) => write_set.size(),
+                Body::Heartbeat(_) => avro::LONG_MAX,
+                Body::Start(_) | Body::Ddl(_) | Body::Checkpoint(_) => 0,
+            }
+    }
+}
+
+impl<'a> Record<'a> {
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let (header, branch, mut input) = open(bytes)?;
+        let body = match branch {
+            Branch::Start => Body::Start(Start::take(&mut input)?),
+            Branch::WriteSet => Body::WriteSet(WriteSet::take(&mut input)?),
+            Branch::Ddl => Body::Ddl(Ddl::take(&mut input)?),
+            Branch::Checkpoint => Body::Checkpoint(FoldState::take(&mut input)?),
+            Branch::Heartbeat => Body::Heartbeat(Heartbeat::take(&mut input)?),
+        };
+        input.finish()?;
+        Ok(Self { header, body })
+    }
+}
+
+impl Heartbeat {
+    pub(super) fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
+        Ok(Self {
+            at_us: input.unsigned()?,
+        })
+    }
+}
+
+/// A union of null and long.
+pub(super) fn put_optional(out: &mut Vec<u8>, value: Option<u64>) {
+    match value {
+        None => out.push(0),
+        Some(value) => {
+            out.push(2);
+            avro::put_long(out, value as i64);
+        }
+    }
+}
+
+pub(super) fn take_optional(input: &mut Reader<'_>) -> Result<Option<u64>, AvroError> {
+    Ok(if input.optional()? {
+        Some(input.unsigned()?)
+    } else {
+        None
+    })
+}

@@ -1,0 +1,160 @@
+//! The fold's state: the body of a checkpoint, and on its own what a reader keeps as its progress.
+//!
+//! ```text
+//! on its own   C3 01 | u64 LE fingerprint of fold.avsc | datum
+//! ```
+
+use super::{
+    FOLD_FINGERPRINT, Incarnation, Offset, RecordError,
+    envelope::{put_optional, take_optional},
+    framing,
+    transaction::{put_gtid, take_gtid, take_u32},
+};
+use crate::{
+    avro::{self, Reader},
+    gtid::{Gtid, GtidSet, Uuid},
+};
+
+/// The fold of a prefix of the log: what a checkpoint states, and what a reader keeps as its progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoldState {
+    /// The log that it is about.
+    pub log: Uuid,
+    /// Every record below this offset is folded in, none from it on.
+    pub offset: Offset,
+    pub set: GtidSet,
+    /// The transaction that was accepted last.
+    pub newest: Option<Newest>,
+    /// By site, ordered by name.
+    pub sites: Vec<SiteState>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    pub gtid: Gtid,
+    pub original_commit_us: u64,
+    pub immediate_commit_us: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteState {
+    pub site: String,
+    pub server: Uuid,
+    pub incarnation: Incarnation,
+    /// The sequence number that counts next; `None`: this incarnation has ended.
+    pub next: Option<u64>,
+    pub filter: String,
+    pub open: Option<OpenTransaction>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenTransaction {
+    pub gtid: Gtid,
+    /// Offset of its first chunk.
+    pub first: Offset,
+    pub next_chunk: u32,
+}
+impl FoldState {
+    /// The bytes of a progress row.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        framing::put(&mut out, FOLD_FINGERPRINT);
+        self.put(&mut out);
+        out
+    }
+
+    /// Back from the bytes of a progress row.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let mut input = framing::take(bytes, FOLD_FINGERPRINT)?;
+        let state = Self::take(&mut input)?;
+        input.finish()?;
+        Ok(state)
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.log.as_bytes());
+        avro::put_long(out, self.offset.0 as i64);
+        avro::put_string(out, &self.set.to_string());
+        match &self.newest {
+            None => out.push(0),
+            Some(newest) => {
+                out.push(2);
+                put_gtid(out, &newest.gtid);
+                avro::put_long(out, newest.original_commit_us as i64);
+                avro::put_long(out, newest.immediate_commit_us as i64);
+            }
+        }
+        if !self.sites.is_empty() {
+            avro::put_long(out, self.sites.len() as i64);
+            for site in &self.sites {
+                site.put(out);
+            }
+        }
+        out.push(0);
+    }
+
+    pub(super) fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
+        let log = Uuid::from_bytes(input.fixed()?);
+        let offset = Offset(input.unsigned()?);
+        let set = input.str()?.parse()?;
+        let newest = if input.optional()? {
+            Some(Newest {
+                gtid: take_gtid(input)?,
+                original_commit_us: input.unsigned()?,
+                immediate_commit_us: input.unsigned()?,
+            })
+        } else {
+            None
+        };
+        let mut sites = Vec::new();
+        input.array(|input| -> Result<(), RecordError> {
+            sites.push(SiteState::take(input)?);
+            Ok(())
+        })?;
+        Ok(Self {
+            log,
+            offset,
+            set,
+            newest,
+            sites,
+        })
+    }
+}
+
+impl SiteState {
+    fn put(&self, out: &mut Vec<u8>) {
+        avro::put_string(out, &self.site);
+        out.extend_from_slice(self.server.as_bytes());
+        out.extend_from_slice(self.incarnation.0.as_bytes());
+        put_optional(out, self.next);
+        avro::put_string(out, &self.filter);
+        match &self.open {
+            None => out.push(0),
+            Some(open) => {
+                out.push(2);
+                put_gtid(out, &open.gtid);
+                avro::put_long(out, open.first.0 as i64);
+                avro::put_long(out, i64::from(open.next_chunk));
+            }
+        }
+    }
+
+    fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
+        Ok(Self {
+            site: input.str()?.to_owned(),
+            server: Uuid::from_bytes(input.fixed()?),
+            incarnation: Incarnation(Uuid::from_bytes(input.fixed()?)),
+            next: take_optional(input)?,
+            filter: input.str()?.to_owned(),
+            open: if input.optional()? {
+                Some(OpenTransaction {
+                    gtid: take_gtid(input)?,
+                    first: Offset(input.unsigned()?),
+                    next_chunk: take_u32(input)?,
+                })
+            } else {
+                None
+            },
+        })
+    }
+}

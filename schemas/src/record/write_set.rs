@@ -1,0 +1,108 @@
+//! `WriteSet`: one chunk of a transaction's row changes.
+//!
+//! ```text
+//! Transaction | array TableRef | array Change: long -count | long length | length bytes | 00 | long CRC-32C of those bytes
+//! ```
+//!
+//! Without changes, the array is its end, `00`, alone. Other ways of Avro to write the array are refused: only its writer's own bytes
+//! can match the checksum.
+
+use super::{Changes, RecordError, Transaction};
+use crate::{
+    avro::{self, AvroError, Reader},
+    fingerprint::Fingerprint,
+};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct WriteSet<'a> {
+    pub transaction: Transaction,
+    pub tables: Vec<TableRef>,
+    pub changes: Changes<'a>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRef {
+    pub database: String,
+    pub table: String,
+    pub schema: Fingerprint,
+}
+
+impl WriteSet<'_> {
+    /// Most bytes that [`put`](Self::put) writes.
+    pub(super) fn size(&self) -> usize {
+        let tables = self
+            .tables
+            .iter()
+            .map(|t| avro::bytes_len(t.database.len()) + avro::bytes_len(t.table.len()) + 8);
+        self.transaction.size()
+            + tables.sum::<usize>()
+            + self.changes.encoded.len()
+            + 4 * avro::LONG_MAX
+            + 2
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        self.transaction.put(out);
+        if !self.tables.is_empty() {
+            avro::put_long(out, self.tables.len() as i64);
+            for table in &self.tables {
+                avro::put_string(out, &table.database);
+                avro::put_string(out, &table.table);
+                out.extend_from_slice(&table.schema.0.to_be_bytes());
+            }
+        }
+        out.push(0);
+        let Changes { count, encoded } = self.changes;
+        if count > 0 {
+            avro::put_long(out, -(count as i64));
+            avro::put_bytes(out, encoded);
+        }
+        out.push(0);
+        avro::put_long(out, i64::from(crc32c::crc32c(encoded)));
+    }
+}
+
+impl<'a> WriteSet<'a> {
+    pub(super) fn take(input: &mut Reader<'a>) -> Result<Self, RecordError> {
+        let transaction = Transaction::take(input)?;
+        let mut tables = Vec::new();
+        input.array(|input| -> Result<(), RecordError> {
+            tables.push(TableRef {
+                database: input.str()?.to_owned(),
+                table: input.str()?.to_owned(),
+                schema: Fingerprint(u64::from_be_bytes(input.fixed()?)),
+            });
+            Ok(())
+        })?;
+        let changes = take_changes(input)?;
+        Ok(Self {
+            transaction,
+            tables,
+            changes,
+        })
+    }
+}
+
+fn take_changes<'a>(input: &mut Reader<'a>) -> Result<Changes<'a>, RecordError> {
+    let at = input.at();
+    let count = input.long()?;
+    if count > 0 {
+        return Err(RecordError::Blocks { at });
+    }
+    let mut encoded: &[u8] = &[];
+    if count < 0 {
+        encoded = input.bytes()?;
+        if input.long()? != 0 {
+            return Err(RecordError::Blocks { at });
+        }
+    }
+    let count = count.unsigned_abs();
+    if count > encoded.len() as u64 {
+        return Err(AvroError::Length { at }.into());
+    }
+    let (stored, computed) = (input.long()?, crc32c::crc32c(encoded));
+    if stored != i64::from(computed) {
+        return Err(RecordError::Checksum { stored, computed });
+    }
+    Ok(Changes { count, encoded })
+}
