@@ -1,0 +1,172 @@
+//! The binlog, by GTID set: asks a source for everything that we do not have, and yields its events, verified.
+//!
+//! What is asked for: session variables (checksums, heartbeats, our UUID), COM_REGISTER_SLAVE, COM_BINLOG_DUMP_GTID. What comes
+//! is one packet an event, `00 | event`, without end:
+//!
+//! ```text
+//! COM_REGISTER_SLAVE    15 | server_id u32 | host u8 bytes | user u8 bytes | password u8 bytes | port u16 | 0 u32 | 0 u32
+//! COM_BINLOG_DUMP_GTID  1E | flags u16 | server_id u32 | name length u32 | name | position u64 | set length u32 | set
+//! ```
+//!
+//! The set is the one and only position: the server finds the file. Every event is handed out, also those that the caller has no
+//! use for or does not know; what to do about an unknown one is the caller's policy.
+//!
+//! Failure: nothing is repaired here. After any error the dump is over, and the caller begins another one from what its log holds.
+//! The source sends a heartbeat when it has nothing else; three periods without a byte mean that it is gone.
+
+mod event;
+mod identity;
+mod refusal;
+
+use std::time::Duration;
+
+use binferry_schemas::gtid::{GtidSet, Uuid};
+use mysql_common::packets::ComRegisterSlave;
+
+use crate::client::{Connection, err, is_eof};
+use crate::error::{CaptureError, Permanent, Transient};
+use event::{Checksums, Opener};
+
+pub use event::{Event, FORMAT_DESCRIPTION, HEARTBEAT, HEARTBEAT_V2, ROTATE};
+pub use identity::choose_server_id;
+
+const COM_BINLOG_DUMP_GTID: u8 = 0x1E;
+const THROUGH_GTID: u16 = 0x04;
+/// End with EOF when there are no more events, instead of waiting for them.
+const NON_BLOCK: u16 = 0x01;
+/// The first position of a file: what stands before it is its magic number.
+const START: u64 = 4;
+/// Read at once.
+const BUFFER: usize = 1 << 20;
+const PATIENCE: u32 = 3;
+
+/// What to ask a source for.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// From [`choose_server_id`].
+    pub server_id: u32,
+    /// Stable for the log: a newer dump with the same UUID ends an older one.
+    pub replica_uuid: Uuid,
+    /// What we have; everything else is sent.
+    pub executed: &'a GtidSet,
+    /// How often the source speaks when it has nothing to say, at least 1 ms.
+    pub heartbeat: Duration,
+    /// Follow the binlog (the usual), or end with [`Transient::DumpEnded`] at its present end.
+    pub follow: bool,
+}
+
+/// A dump in progress.
+#[derive(Debug)]
+pub struct Dump {
+    connection: Connection,
+    opener: Opener,
+    patience: Duration,
+    server: String,
+    user: String,
+}
+
+impl Dump {
+    /// Asks for the dump, on a connection that it keeps. Needs REPLICATION SLAVE.
+    ///
+    /// The source's refusals (purged GTIDs and so on) come with the first events, not here.
+    pub async fn start(
+        mut connection: Connection,
+        request: &Request<'_>,
+    ) -> Result<Self, CaptureError> {
+        let heartbeat = request.heartbeat.max(Duration::from_millis(1));
+        let (period, uuid) = (heartbeat.as_nanos(), request.replica_uuid);
+        connection
+            .query(&format!(
+                "SET @source_binlog_checksum = 'CRC32', @master_binlog_checksum = 'CRC32', \
+                 @source_heartbeat_period = {period}, @master_heartbeat_period = {period}, \
+                 @replica_uuid = '{uuid}', @slave_uuid = '{uuid}'"
+            ))
+            .await?;
+        connection
+            .command_of(&ComRegisterSlave::new(request.server_id))
+            .await?;
+        connection.ok().await?;
+        connection.read_ahead(BUFFER);
+        connection.command(&ask(request)).await?;
+        Ok(Self {
+            opener: Opener::new(),
+            patience: heartbeat * PATIENCE,
+            server: connection.server().to_owned(),
+            user: connection.user().to_owned(),
+            connection,
+        })
+    }
+
+    /// The next event, when it lies whole in the buffer: no waiting. `None`: call [`fill`](Self::fill).
+    #[inline]
+    pub fn buffered(&mut self) -> Result<Option<Event<'_>>, CaptureError> {
+        if !self.connection.ready()? {
+            return Ok(None);
+        }
+        match self.connection.take() {
+            [0, event @ ..] => Ok(Some(self.opener.open(event)?)),
+            other => Err(end(&self.server, &self.user, other)),
+        }
+    }
+
+    /// Waits for more bytes. Dropping the future loses nothing.
+    ///
+    /// Transient: the source was silent for three heartbeats, or the connection broke.
+    pub async fn fill(&mut self) -> Result<(), CaptureError> {
+        self.connection.fill(self.patience).await
+    }
+
+    /// The next event, waited for. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<Event<'_>, CaptureError> {
+        while !self.connection.ready()? {
+            self.fill().await?;
+        }
+        match self.connection.take() {
+            [0, event @ ..] => Ok(self.opener.open(event)?),
+            other => Err(end(&self.server, &self.user, other)),
+        }
+    }
+
+    /// The source's binlog file that the last event was in; empty before the first event.
+    pub fn file(&self) -> &str {
+        self.opener.file()
+    }
+
+    /// Whether the present file's events carry checksums (all of them are then verified).
+    pub fn checksummed(&self) -> bool {
+        self.opener.checksums() == Checksums::Crc32
+    }
+}
+
+fn ask(request: &Request<'_>) -> Vec<u8> {
+    let set = request.executed.encode();
+    let flags = THROUGH_GTID | if request.follow { 0 } else { NON_BLOCK };
+    let mut out = vec![COM_BINLOG_DUMP_GTID];
+    out.extend(flags.to_le_bytes());
+    out.extend(request.server_id.to_le_bytes());
+    out.extend(0u32.to_le_bytes());
+    out.extend(START.to_le_bytes());
+    out.extend((set.len() as u32).to_le_bytes());
+    out.extend(set);
+    out
+}
+
+#[cold]
+fn end(server: &str, user: &str, packet: &[u8]) -> CaptureError {
+    if is_eof(packet) {
+        return Transient::DumpEnded {
+            server: server.to_owned(),
+        }
+        .into();
+    }
+    match err(packet) {
+        Some(error) => refusal::typed(server, user, error),
+        None => Permanent::Event {
+            file: "the dump".to_owned(),
+            type_code: 0,
+            length: packet.len(),
+            reason: "its packet is neither event, error nor end",
+        }
+        .into(),
+    }
+}

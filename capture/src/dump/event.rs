@@ -1,0 +1,364 @@
+//! One event of the dump: header checked, checksum verified and cut off.
+//!
+//! ```text
+//! header:  timestamp u32 | type u8 | server_id u32 | length u32 | end position u32 | flags u16      (19 bytes)
+//! event:   header | body | CRC32 of all before it (u32, when the file has checksums)
+//! ```
+//!
+//! Whether a file has checksums stands at the end of its format description event: `... | algorithm u8 | CRC32`. Before that one,
+//! only a rotate event that the source makes up can come: it has a checksum exactly when its last four bytes are one.
+//! (MySQL's `libs/mysql/binlog/event/binlog_event.h`, `sql/rpl_binlog_sender.cc`.)
+
+use std::hash::Hasher;
+
+use crc32fast::Hasher as Crc32;
+
+use crate::error::Permanent;
+
+pub const HEADER: usize = 19;
+const CHECKSUM: usize = 4;
+/// In a format description event: binlog version, server version, creation time, header length.
+const DESCRIPTION_FIXED: usize = 2 + 50 + 4 + 1;
+
+pub const ROTATE: u8 = 4;
+pub const FORMAT_DESCRIPTION: u8 = 15;
+pub const HEARTBEAT: u8 = 27;
+pub const HEARTBEAT_V2: u8 = 41;
+
+/// The source made this event up for the dump; it is in no file.
+pub const FLAG_ARTIFICIAL: u16 = 0x20;
+/// Whoever does not know the type may skip it.
+pub const FLAG_IGNORABLE: u16 = 0x80;
+/// The file was open when the event was written; set after the checksum was computed.
+const FLAG_IN_USE: u16 = 0x01;
+
+/// An event as the source wrote it, borrowed from the connection's buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Seconds since 1970; 0 in events made up by the source.
+    pub timestamp: u32,
+    pub type_code: u8,
+    /// Of the server on which the transaction began.
+    pub server_id: u32,
+    /// The position in the file after this event, modulo 2^32; 0 where it has none.
+    pub log_pos: u32,
+    pub flags: u16,
+    /// Between the header and the checksum.
+    pub body: &'a [u8],
+}
+
+impl Event<'_> {
+    pub fn is_artificial(&self) -> bool {
+        self.flags & FLAG_ARTIFICIAL != 0
+    }
+
+    pub fn is_ignorable(&self) -> bool {
+        self.flags & FLAG_IGNORABLE != 0
+    }
+
+    /// The source is alive and has nothing to send.
+    pub fn is_heartbeat(&self) -> bool {
+        matches!(self.type_code, HEARTBEAT | HEARTBEAT_V2)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checksums {
+    /// No format description event yet.
+    Unknown,
+    Off,
+    Crc32,
+}
+
+/// What is known about the file that is being read.
+#[derive(Debug)]
+pub(super) struct Opener {
+    checksums: Checksums,
+    file: String,
+}
+
+impl Opener {
+    pub(super) fn new() -> Self {
+        Self {
+            checksums: Checksums::Unknown,
+            file: String::new(),
+        }
+    }
+
+    pub(super) fn checksums(&self) -> Checksums {
+        self.checksums
+    }
+
+    /// The file that is being read, as the last rotate event named it; empty before the first.
+    pub(super) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Reads `bytes`, header to checksum, as an event.
+    #[inline]
+    pub(super) fn open<'a>(&mut self, bytes: &'a [u8]) -> Result<Event<'a>, Permanent> {
+        let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
+            return Err(self.damaged(0, bytes.len(), "shorter than a header"));
+        };
+        let u32_at = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        let type_code = header[4];
+        if u32_at(9) as usize != bytes.len() {
+            return Err(self.damaged(
+                type_code,
+                bytes.len(),
+                "its length is not that of its packet",
+            ));
+        }
+        let mut event = Event {
+            timestamp: u32_at(0),
+            type_code,
+            server_id: u32_at(5),
+            log_pos: u32_at(13),
+            flags: u16::from_le_bytes([header[17], header[18]]),
+            body: rest,
+        };
+        match (type_code, self.checksums) {
+            (FORMAT_DESCRIPTION, _) => self.describe(bytes, &mut event)?,
+            (_, Checksums::Crc32) => self.verify(bytes, &mut event)?,
+            (_, Checksums::Off) => {}
+            (ROTATE, Checksums::Unknown) => {
+                if let Some((sum, body)) = sums(bytes) {
+                    if sum.stated == sum.computed {
+                        event.body = body;
+                    }
+                }
+            }
+            _ => {
+                return Err(self.damaged(
+                    type_code,
+                    bytes.len(),
+                    "it comes before the format description event",
+                ));
+            }
+        }
+        if type_code == ROTATE {
+            self.rotate(bytes.len(), event.body)?;
+        }
+        Ok(event)
+    }
+
+    #[inline]
+    fn verify<'a>(&self, bytes: &'a [u8], event: &mut Event<'a>) -> Result<(), Permanent> {
+        match sums(bytes) {
+            Some((sum, body)) if sum.stated == sum.computed => {
+                event.body = body;
+                Ok(())
+            }
+            Some((sum, _)) => Err(self.mismatch(bytes.len(), event, sum)),
+            None => Err(self.damaged(
+                event.type_code,
+                bytes.len(),
+                "shorter than header and checksum",
+            )),
+        }
+    }
+
+    fn describe<'a>(&mut self, bytes: &'a [u8], event: &mut Event<'a>) -> Result<(), Permanent> {
+        let short = || self.damaged(FORMAT_DESCRIPTION, bytes.len(), "shorter than it must be");
+        let (mut sum, body) = sums(bytes).ok_or_else(short)?;
+        let (&algorithm, fixed) = body.split_last().ok_or_else(short)?;
+        if fixed.len() < DESCRIPTION_FIXED {
+            return Err(short());
+        }
+        self.checksums = match algorithm {
+            0 => Checksums::Off,
+            1 => Checksums::Crc32,
+            _ => {
+                return Err(self.damaged(
+                    FORMAT_DESCRIPTION,
+                    bytes.len(),
+                    "unknown checksum algorithm",
+                ));
+            }
+        };
+        if self.checksums == Checksums::Crc32 && sum.stated != sum.computed {
+            let mut closed = bytes.to_vec();
+            closed[17] &= !(FLAG_IN_USE as u8);
+            if let Some((again, _)) = sums(&closed) {
+                sum = again;
+            }
+            if sum.stated != sum.computed {
+                return Err(self.mismatch(bytes.len(), event, sum));
+            }
+        }
+        event.body = body;
+        Ok(())
+    }
+
+    fn rotate(&mut self, length: usize, body: &[u8]) -> Result<(), Permanent> {
+        let Some((_position, file)) = body.split_first_chunk::<8>() else {
+            return Err(self.damaged(ROTATE, length, "it names no file"));
+        };
+        self.file.clear();
+        self.file.extend(
+            String::from_utf8_lossy(file)
+                .chars()
+                .flat_map(char::escape_debug),
+        );
+        Ok(())
+    }
+
+    #[cold]
+    fn damaged(&self, type_code: u8, length: usize, reason: &'static str) -> Permanent {
+        Permanent::Event {
+            file: self.place(),
+            type_code,
+            length,
+            reason,
+        }
+    }
+
+    #[cold]
+    fn mismatch(&self, length: usize, event: &Event<'_>, sum: Sums) -> Permanent {
+        Permanent::Checksum {
+            file: self.place(),
+            position: event.log_pos,
+            type_code: event.type_code,
+            length,
+            stated: sum.stated,
+            computed: sum.computed,
+        }
+    }
+
+    fn place(&self) -> String {
+        match self.file.as_str() {
+            "" => "the dump's beginning".to_owned(),
+            file => file.to_owned(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sums {
+    stated: u32,
+    computed: u32,
+}
+
+/// The checksum at the end, what it should be, and the body between header and checksum.
+#[inline]
+fn sums(bytes: &[u8]) -> Option<(Sums, &[u8])> {
+    let (covered, stated) = bytes.split_last_chunk::<CHECKSUM>()?;
+    let body = covered.get(HEADER..)?;
+    let mut hasher = Crc32::new();
+    hasher.write(covered);
+    Some((
+        Sums {
+            stated: u32::from_le_bytes(*stated),
+            computed: hasher.finalize(),
+        },
+        body,
+    ))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// An event with header, and a checksum when asked for.
+    pub fn event(type_code: u8, flags: u16, body: &[u8], checksum: bool) -> Vec<u8> {
+        let length = (HEADER + body.len() + if checksum { CHECKSUM } else { 0 }) as u32;
+        let mut bytes = vec![1, 0, 0, 0, type_code, 5, 0, 0, 0];
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(1000u32.to_le_bytes());
+        bytes.extend(flags.to_le_bytes());
+        bytes.extend(body);
+        if checksum {
+            bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        }
+        bytes
+    }
+
+    pub fn description(algorithm: u8) -> Vec<u8> {
+        let mut body = vec![4; DESCRIPTION_FIXED];
+        body.extend([13; 40]);
+        body.push(algorithm);
+        event(FORMAT_DESCRIPTION, 0, &body, true)
+    }
+
+    #[test]
+    fn checksums_are_verified_once_the_file_says_so() {
+        let mut opener = Opener::new();
+        let rotate = event(
+            ROTATE,
+            FLAG_ARTIFICIAL,
+            b"\x04\0\0\0\0\0\0\0binlog.000007",
+            false,
+        );
+        assert!(opener.open(&rotate).unwrap().is_artificial());
+        assert_eq!(opener.file(), "binlog.000007");
+        let rotate = event(
+            ROTATE,
+            FLAG_ARTIFICIAL,
+            b"\x04\0\0\0\0\0\0\0binlog.000008",
+            true,
+        );
+        opener.open(&rotate).unwrap();
+        assert_eq!(opener.file(), "binlog.000008");
+        opener.open(&description(1)).unwrap();
+        let good = event(33, 0, b"payload", true);
+        assert_eq!(opener.open(&good).unwrap().body, b"payload");
+        for at in (0..good.len()).filter(|at| !(9..13).contains(at)) {
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            // A changed type can make it another event, with rules of its own; it stays damaged.
+            assert!(
+                matches!(
+                    opener.open(&bad),
+                    Err(Permanent::Checksum { .. } | Permanent::Event { .. })
+                ),
+                "byte {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_checksums_nothing_is_cut_off() {
+        let mut opener = Opener::new();
+        opener.open(&description(0)).unwrap();
+        assert_eq!(opener.checksums(), Checksums::Off);
+        assert_eq!(
+            opener.open(&event(33, 0, b"payload", false)).unwrap().body,
+            b"payload"
+        );
+    }
+
+    #[test]
+    fn a_description_of_an_open_file_is_good() {
+        let mut bytes = description(1);
+        bytes[17] |= 1;
+        assert!(Opener::new().open(&bytes).is_ok());
+        bytes[30] ^= 1;
+        assert!(Opener::new().open(&bytes).is_err());
+        assert!(Opener::new().open(&description(2)).is_err());
+    }
+
+    #[test]
+    fn events_before_the_description_are_refused() {
+        assert!(Opener::new().open(&event(33, 0, b"payload", true)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(mut bytes in prop::collection::vec(any::<u8>(), 0..150), type_code in 0u8..45, described: bool) {
+            let mut opener = Opener::new();
+            if described {
+                opener.open(&description(1)).unwrap();
+            }
+            let _ = opener.open(&bytes);
+            if bytes.len() >= HEADER {
+                let length = bytes.len() as u32;
+                bytes[9..13].copy_from_slice(&length.to_le_bytes());
+                bytes[4] = type_code;
+                let _ = opener.open(&bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The rules: what each setting must be, and why.
+
+use super::{Finding, Flavour, Observed, Severity, Version, Wanted};
+
+const OLDEST: (u32, u32, u32) = (8, 0, 0);
+/// Under a day of binlogs, a weekend's outage cannot be resumed from.
+const SHORT_RETENTION_S: u64 = 24 * 3600;
+
+/// (setting, what it must be, why, how to set it).
+const REQUIRED: [(&str, &str, &str, &str); 8] = [
+    (
+        "log_bin",
+        "ON",
+        "without a binlog there is nothing to capture",
+        "start the server with --log-bin (my.cnf: log_bin = binlog)",
+    ),
+    (
+        "gtid_mode",
+        "ON",
+        "the capture's only position is a GTID set",
+        "SET PERSIST enforce_gtid_consistency = ON; SET PERSIST gtid_mode = OFF_PERMISSIVE; SET PERSIST gtid_mode = \
+         ON_PERMISSIVE; SET PERSIST gtid_mode = ON",
+    ),
+    (
+        "enforce_gtid_consistency",
+        "ON",
+        "statements that break GTIDs must be refused",
+        "SET PERSIST enforce_gtid_consistency = ON",
+    ),
+    (
+        "binlog_format",
+        "ROW",
+        "statements cannot be replayed exactly",
+        "SET PERSIST binlog_format = ROW (sessions that are open keep the old format: reconnect them)",
+    ),
+    (
+        "binlog_row_metadata",
+        "FULL",
+        "column names, character sets and keys must be in the binlog",
+        "SET PERSIST binlog_row_metadata = FULL",
+    ),
+    (
+        "binlog_row_image",
+        "FULL",
+        "partial row images are not carried yet",
+        "SET PERSIST binlog_row_image = FULL (sessions that are open keep the old one: reconnect them)",
+    ),
+    (
+        "binlog_row_value_options",
+        "",
+        "partial JSON updates are not carried yet",
+        "SET PERSIST binlog_row_value_options = ''",
+    ),
+    (
+        "binlog_transaction_compression",
+        "OFF",
+        "compressed transactions are not carried yet",
+        "SET PERSIST binlog_transaction_compression = OFF",
+    ),
+];
+
+/// What must be there to be judged, whatever the version.
+const ALWAYS_PRESENT: [&str; 4] = [
+    "log_bin",
+    "gtid_mode",
+    "enforce_gtid_consistency",
+    "binlog_row_metadata",
+];
+
+pub(super) fn judge(observed: &Observed, _wanted: &Wanted<'_>) -> Vec<Finding> {
+    if let Some(finding) = version(&observed.version) {
+        // The other rules are those of MySQL 8 and later: on another server they would only mislead.
+        return vec![finding];
+    }
+    let mut findings = Vec::new();
+    privileges(observed, &mut findings);
+    required(observed, &mut findings);
+    server_id(observed, &mut findings);
+    binlog_filters(observed, &mut findings);
+    replica(observed, &mut findings);
+    retention(observed, &mut findings);
+    if observed
+        .variables
+        .get("binlog_checksum")
+        .is_some_and(|value| value != "CRC32")
+    {
+        findings.push(Finding {
+            severity: Severity::Warning,
+            subject: "binlog_checksum".into(),
+            found: shown(observed.variables.get("binlog_checksum")),
+            reason: "damage between the source's disk and the log would go unnoticed".into(),
+            remedy: Some("SET PERSIST binlog_checksum = CRC32".into()),
+        });
+    }
+    findings
+}
+
+fn version(text: &str) -> Option<Finding> {
+    let parsed = Version::parse(text);
+    let reason = match parsed {
+        Some(Version {
+            flavour: Flavour::MariaDb,
+            ..
+        }) => "MariaDB sources are not supported yet (GTIDs and row metadata of its own kind)",
+        Some(version) if version.number >= OLDEST => return None,
+        Some(_) => "MySQL before 8.0 does not write the row metadata that decoding needs",
+        None => "its version is not understood",
+    };
+    Some(Finding {
+        severity: Severity::Blocking,
+        subject: "version".into(),
+        found: text.escape_debug().to_string(),
+        reason: reason.into(),
+        remedy: Some("capture from MySQL 8.0 or later".into()),
+    })
+}
+
+fn privileges(observed: &Observed, findings: &mut Vec<Finding>) {
+    let grant = |privilege: &str| {
+        // The account may be any of those that match the user: CURRENT_USER() tells which.
+        format!(
+            "GRANT {privilege} ON *.* TO '{}'@'HOST'",
+            observed.user.replace('\'', "''")
+        )
+    };
+    let mut missing = |privilege: &str, severity, reason: &str| {
+        if !observed.grants.has(privilege) {
+            findings.push(Finding {
+                severity,
+                subject: privilege.into(),
+                found: "not granted".into(),
+                reason: reason.into(),
+                remedy: Some(grant(privilege)),
+            });
+        }
+    };
+    missing(
+        "REPLICATION SLAVE",
+        Severity::Blocking,
+        "reading the binlog needs it",
+    );
+    missing(
+        "REPLICATION CLIENT",
+        Severity::Warning,
+        "without it nobody can see whether the source leaves databases out of its binlog, or is a replica",
+    );
+}
+
+fn required(observed: &Observed, findings: &mut Vec<Finding>) {
+    for (name, must_be, reason, remedy) in REQUIRED {
+        let found = observed.variables.get(name);
+        let good = match found {
+            Some(found) => found.eq_ignore_ascii_case(must_be),
+            // A setting that a later version has dropped has but one meaning left.
+            None => !ALWAYS_PRESENT.contains(&name),
+        };
+        if !good {
+            findings.push(Finding {
+                severity: Severity::Blocking,
+                subject: name.into(),
+                found: shown(found),
+                reason: reason.into(),
+                remedy: Some(remedy.into()),
+            });
+        }
+    }
+}
+
+fn server_id(observed: &Observed, findings: &mut Vec<Finding>) {
+    if observed
+        .variables
+        .get("server_id")
+        .is_some_and(|id| id == "0")
+    {
+        findings.push(Finding {
+            severity: Severity::Blocking,
+            subject: "server_id".into(),
+            found: "0".into(),
+            reason: "a source without a server_id serves no dump".into(),
+            remedy: Some(
+                "SET PERSIST server_id = 1 (a number that no other server of the group has)".into(),
+            ),
+        });
+    }
+}
+
+fn binlog_filters(observed: &Observed, findings: &mut Vec<Finding>) {
+    let Some(status) = &observed.binlog else {
+        return;
+    };
+    for (subject, list) in [
+        ("binlog_do_db", &status.do_db),
+        ("binlog_ignore_db", &status.ignore_db),
+    ] {
+        if !list.is_empty() {
+            findings.push(Finding {
+                severity: Severity::Blocking,
+                subject: subject.into(),
+                found: list.escape_debug().to_string(),
+                reason: "the source leaves changes out of its binlog, so they would be lost in silence".into(),
+                remedy: Some(format!("remove {subject} from the server's options and restart it; leave out tables here, with --tables")),
+            });
+        }
+    }
+}
+
+fn replica(observed: &Observed, findings: &mut Vec<Finding>) {
+    let logs = ["log_replica_updates", "log_slave_updates"]
+        .iter()
+        .find_map(|name| observed.variables.get(*name));
+    if logs.is_none_or(|value| value.eq_ignore_ascii_case("ON")) {
+        return;
+    }
+    let (severity, found) = match observed.is_replica {
+        Some(false) => return,
+        Some(true) => (Severity::Blocking, "OFF, on a replica"),
+        None => (
+            Severity::Warning,
+            "OFF, and we may not see whether it is a replica",
+        ),
+    };
+    findings.push(Finding {
+        severity,
+        subject: "log_replica_updates".into(),
+        found: found.into(),
+        reason: "what a replica applies is not in its binlog, so it would be lost in silence".into(),
+        remedy: Some("set log_replica_updates = ON in my.cnf and restart the server, or capture from its source".into()),
+    });
+}
+
+fn retention(observed: &Observed, findings: &mut Vec<Finding>) {
+    if observed
+        .variables
+        .get("binlog_expire_logs_auto_purge")
+        .is_some_and(|value| value.eq_ignore_ascii_case("OFF"))
+    {
+        return;
+    }
+    let seconds = observed
+        .variables
+        .get("binlog_expire_logs_seconds")
+        .and_then(|value| value.parse::<u64>().ok());
+    if let Some(seconds @ 1..SHORT_RETENTION_S) = seconds {
+        findings.push(Finding {
+            severity: Severity::Warning,
+            subject: "binlog_expire_logs_seconds".into(),
+            found: seconds.to_string(),
+            reason: "a capture that is down for longer cannot resume".into(),
+            remedy: Some("SET PERSIST binlog_expire_logs_seconds = 604800".into()),
+        });
+    }
+}
+
+fn shown(value: Option<&String>) -> String {
+    match value {
+        None => "not there".into(),
+        Some(value) if value.is_empty() => "empty".into(),
+        Some(value) => value.escape_debug().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::grants::Grants;
+    use crate::preflight::{BinlogStatus, refuse};
+
+    fn fit() -> Observed {
+        let variables = [
+            ("log_bin", "ON"),
+            ("gtid_mode", "ON"),
+            ("enforce_gtid_consistency", "ON"),
+            ("binlog_format", "ROW"),
+            ("binlog_row_metadata", "FULL"),
+            ("binlog_row_image", "FULL"),
+            ("binlog_row_value_options", ""),
+            ("binlog_transaction_compression", "OFF"),
+            ("binlog_checksum", "CRC32"),
+            ("binlog_expire_logs_seconds", "2592000"),
+            ("log_replica_updates", "ON"),
+            ("server_id", "1"),
+        ];
+        Observed {
+            version: "8.4.6".into(),
+            user: "ferry".into(),
+            grants: Grants::parse([
+                "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `ferry`@`%`",
+            ]),
+            variables: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            binlog: Some(BinlogStatus::default()),
+            is_replica: Some(false),
+        }
+    }
+
+    fn judged(observed: &Observed) -> Vec<(Severity, String)> {
+        let tables = binferry_schemas::filter::TableFilter::default();
+        judge(observed, &Wanted { tables: &tables })
+            .into_iter()
+            .map(|finding| (finding.severity, finding.subject))
+            .collect()
+    }
+
+    fn with(name: &str, value: &str) -> Observed {
+        let mut observed = fit();
+        observed.variables.insert(name.into(), value.into());
+        observed
+    }
+
+    #[test]
+    fn a_fit_source_has_no_findings() {
+        assert_eq!(judged(&fit()), []);
+    }
+
+    #[test]
+    fn each_setting_blocks() {
+        for (name, value) in [
+            ("log_bin", "OFF"),
+            ("gtid_mode", "ON_PERMISSIVE"),
+            ("enforce_gtid_consistency", "WARN"),
+            ("binlog_format", "MIXED"),
+            ("binlog_row_metadata", "MINIMAL"),
+            ("binlog_row_image", "NOBLOB"),
+            ("binlog_row_value_options", "PARTIAL_JSON"),
+            ("binlog_transaction_compression", "ON"),
+            ("server_id", "0"),
+        ] {
+            assert_eq!(
+                judged(&with(name, value)),
+                [(Severity::Blocking, name.to_owned())],
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_setting_that_is_not_there_is_not_taken_for_good() {
+        let mut observed = fit();
+        observed.variables.remove("binlog_row_metadata");
+        assert_eq!(
+            judged(&observed),
+            [(Severity::Blocking, "binlog_row_metadata".to_owned())]
+        );
+        let mut observed = fit();
+        observed.variables.remove("binlog_format");
+        assert_eq!(judged(&observed), [], "dropped by a later version");
+    }
+
+    #[test]
+    fn versions_and_flavours() {
+        for version in ["5.7.44-log", "10.11.6-MariaDB", "5.5.5-11.4.2-MariaDB", "?"] {
+            let mut observed = fit();
+            observed.version = version.into();
+            assert_eq!(
+                judged(&observed),
+                [(Severity::Blocking, "version".to_owned())],
+                "{version}"
+            );
+        }
+        for version in ["8.0.11", "9.7.4-2", "26.1.0"] {
+            let mut observed = fit();
+            observed.version = version.into();
+            assert_eq!(judged(&observed), [], "{version}");
+        }
+    }
+
+    #[test]
+    fn filters_replicas_retention_and_privileges() {
+        let mut observed = fit();
+        observed.binlog = Some(BinlogStatus {
+            do_db: "shop".into(),
+            ignore_db: "tmp".into(),
+        });
+        assert_eq!(judged(&observed).len(), 2);
+        let mut observed = with("log_replica_updates", "OFF");
+        assert_eq!(judged(&observed), []);
+        observed.is_replica = Some(true);
+        assert_eq!(
+            judged(&observed),
+            [(Severity::Blocking, "log_replica_updates".to_owned())]
+        );
+        observed.is_replica = None;
+        assert_eq!(
+            judged(&observed),
+            [(Severity::Warning, "log_replica_updates".to_owned())]
+        );
+        assert_eq!(
+            judged(&with("binlog_expire_logs_seconds", "600")),
+            [(Severity::Warning, "binlog_expire_logs_seconds".to_owned())]
+        );
+        assert_eq!(judged(&with("binlog_expire_logs_seconds", "0")), []);
+        let mut observed = fit();
+        observed.grants = Grants::default();
+        assert_eq!(
+            judged(&observed),
+            [
+                (Severity::Blocking, "REPLICATION SLAVE".to_owned()),
+                (Severity::Warning, "REPLICATION CLIENT".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn only_blocking_findings_refuse() {
+        let tables = binferry_schemas::filter::TableFilter::default();
+        let wanted = Wanted { tables: &tables };
+        assert!(refuse(&judge(&with("binlog_checksum", "NONE"), &wanted)).is_ok());
+        let error = refuse(&judge(&with("binlog_format", "MIXED"), &wanted)).unwrap_err();
+        assert!(
+            error.to_string().contains("binlog_format is MIXED"),
+            "{error}"
+        );
+    }
+}

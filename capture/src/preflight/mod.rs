@@ -1,0 +1,149 @@
+//! Is this source fit for a capture? Every setting and privilege that decides it, each with the statement that mends it.
+//!
+//! Asking ([`observe`]) is apart from judging ([`judge`]), which is pure. What cannot be seen for want of a privilege is never taken
+//! for good: it is a finding too. Settings can also change later, or differ in a session that wrote: the decoder has its own
+//! checks of what arrives.
+
+mod facts;
+mod grants;
+mod judge;
+
+use std::collections::HashMap;
+use std::fmt;
+
+use binferry_schemas::filter::TableFilter;
+
+use crate::client::{Connection, Rows};
+use crate::error::{CaptureError, Permanent};
+use grants::Grants;
+
+pub use facts::{Flavour, SourceFacts, Version};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// A capture does not start.
+    Blocking,
+    Warning,
+    Info,
+}
+
+/// One thing that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub severity: Severity,
+    /// The setting or privilege, as the server calls it.
+    pub subject: String,
+    pub found: String,
+    pub reason: String,
+    /// The statement or option that mends it.
+    pub remedy: Option<String>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}: {}", self.subject, self.found, self.reason)
+    }
+}
+
+/// What the capture is to carry.
+#[derive(Debug, Clone)]
+pub struct Wanted<'a> {
+    pub tables: &'a TableFilter,
+}
+
+/// Everything that is judged.
+#[derive(Debug, Default)]
+struct Observed {
+    version: String,
+    user: String,
+    grants: Grants,
+    variables: HashMap<String, String>,
+    /// SHOW BINARY LOG STATUS; `None` when we may not ask.
+    binlog: Option<BinlogStatus>,
+    /// Whether it applies another server's transactions; `None` when we may not ask.
+    is_replica: Option<bool>,
+}
+
+#[derive(Debug, Default)]
+struct BinlogStatus {
+    do_db: String,
+    ignore_db: String,
+}
+
+/// Looks at a source; the worst findings first, none when all is well.
+///
+/// Errors only when the source cannot be asked at all.
+pub async fn check(
+    connection: &mut Connection,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Finding>, CaptureError> {
+    let observed = observe(connection).await?;
+    let mut findings = judge::judge(&observed, wanted);
+    findings.sort_by_key(|finding| finding.severity);
+    Ok(findings)
+}
+
+/// The blocking ones as an error.
+pub fn refuse(findings: &[Finding]) -> Result<(), Permanent> {
+    let blocking: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Blocking)
+        .cloned()
+        .collect();
+    match blocking.is_empty() {
+        true => Ok(()),
+        false => Err(Permanent::Preflight(blocking)),
+    }
+}
+
+async fn observe(connection: &mut Connection) -> Result<Observed, CaptureError> {
+    let version = connection.version().to_owned();
+    let grants = connection.query("SHOW GRANTS").await?;
+    let lines: Vec<_> = grants
+        .rows
+        .iter()
+        .filter_map(|row| Some(String::from_utf8_lossy(row.first()?.as_deref()?).into_owned()))
+        .collect();
+    let variables = connection
+        .query(
+            "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('gtid_mode', 'enforce_gtid_consistency', 'log_bin', 'binlog_format', \
+             'binlog_row_metadata', 'binlog_row_image', 'binlog_row_value_options', 'binlog_transaction_compression', \
+             'binlog_checksum', 'binlog_expire_logs_seconds', 'binlog_expire_logs_auto_purge', 'log_replica_updates', \
+             'log_slave_updates', 'server_id')",
+        )
+        .await?
+        .pairs();
+    let binlog = first_allowed(
+        connection,
+        &["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"],
+    )
+    .await?;
+    let replica = first_allowed(connection, &["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"]).await?;
+    Ok(Observed {
+        version,
+        user: connection.user().to_owned(),
+        grants: Grants::parse(lines.iter().map(String::as_str)),
+        variables,
+        binlog: binlog.map(|rows| BinlogStatus {
+            do_db: rows.value(0, "Binlog_Do_DB").unwrap_or_default(),
+            ignore_db: rows.value(0, "Binlog_Ignore_DB").unwrap_or_default(),
+        }),
+        is_replica: replica.map(|rows| !rows.rows.is_empty()),
+    })
+}
+
+/// The answer to the first statement that this version knows; `None` when we may not ask.
+async fn first_allowed(
+    connection: &mut Connection,
+    statements: &[&str],
+) -> Result<Option<Rows>, CaptureError> {
+    for statement in statements {
+        match connection.query(statement).await {
+            Ok(rows) => return Ok(Some(rows)),
+            Err(CaptureError::Permanent(Permanent::Refused { .. })) => {}
+            Err(CaptureError::Permanent(Permanent::Unprivileged { .. })) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
