@@ -1,0 +1,232 @@
+//! The judge for every schema and every golden file: the Apache project's own library.
+
+use std::collections::HashMap;
+
+use apache_avro::{
+    Decimal, Schema, rabin::Rabin, reader::datum::GenericDatumReader, types::Value as Avro,
+};
+use binferry_schemas::{
+    datum::{Value, text::shortest},
+    fingerprint::Fingerprint,
+    record::*,
+};
+
+use crate::{golden, samples};
+
+fn parse(file: &str) -> Schema {
+    Schema::parse_str(&golden::read_text(file)).unwrap()
+}
+
+fn canonical_fingerprint(schema: &Schema) -> Fingerprint {
+    let bytes = schema.fingerprint::<Rabin>().bytes;
+    Fingerprint(u64::from_le_bytes(bytes.try_into().unwrap()))
+}
+
+#[test]
+fn the_fingerprints_are_those_of_the_canonical_forms() {
+    assert_eq!(
+        canonical_fingerprint(&parse("envelope.avsc")),
+        ENVELOPE_FINGERPRINT
+    );
+    assert_eq!(canonical_fingerprint(&parse("fold.avsc")), FOLD_FINGERPRINT);
+}
+
+/// Decodes a datum; all of it must be used.
+fn decode(schema: &Schema, mut bytes: &[u8]) -> Avro {
+    let value = GenericDatumReader::builder(schema)
+        .build()
+        .unwrap()
+        .read_value(&mut bytes)
+        .unwrap();
+    assert!(bytes.is_empty(), "{} bytes left", bytes.len());
+    value
+}
+
+#[test]
+fn row_datums_hold_the_same_values() {
+    let schema = parse("rows/all_types.avsc");
+    for (name, row) in samples::rows() {
+        let bytes = golden::read(&format!("rows/all_types.{name}.datum"));
+        let Avro::Record(fields) = decode(&schema, &bytes) else {
+            panic!("not a record");
+        };
+        assert_eq!(fields.len(), row.len());
+        for ((field, value), expected) in fields.into_iter().zip(row) {
+            let Avro::Union(branch, inner) = value else {
+                panic!("{field} is not a union");
+            };
+            assert!(
+                same(branch, &inner, expected),
+                "{name}.{field}: {inner:?}, not {expected:?}"
+            );
+        }
+    }
+}
+
+fn same(branch: u32, avro: &Avro, expected: Value<'_>) -> bool {
+    match (branch, avro, expected) {
+        (0, Avro::Null, Value::Null) => true,
+        (_, Avro::Int(a), Value::Int(b)) => i64::from(*a) == b,
+        (_, Avro::Long(a), Value::Int(b)) | (1, Avro::Long(a), Value::Time(b)) => *a == b,
+        (1, Avro::Decimal(a), Value::Unsigned(b)) => {
+            unscaled(a) == shortest(&u128::from(b).to_be_bytes())
+        }
+        (1, Avro::Decimal(a), Value::Decimal(b)) => unscaled(a) == shortest(b),
+        (1, Avro::Float(a), Value::Float(b)) => *a == b,
+        (1, Avro::Double(a), Value::Double(b)) => *a == b,
+        (1, Avro::Date(a), Value::Date(b)) => *a == b,
+        (1, Avro::LocalTimestampMicros(a), Value::DateTime(b)) => *a == b,
+        (1, Avro::TimestampMicros(a), Value::Timestamp(b)) => *a == b,
+        (1 | 2, Avro::String(a), Value::Text(b)) => a == b,
+        (1 | 2, Avro::Bytes(a), Value::Bytes(b)) => a == b,
+        (2, Avro::Record(fields), Value::Json { text, binary }) => {
+            *fields
+                == [
+                    ("text".to_owned(), Avro::String(text.to_owned())),
+                    ("binary".to_owned(), Avro::Bytes(binary.to_vec())),
+                ]
+        }
+        (1, Avro::Array(items), Value::Vector(floats)) => {
+            let bits: Vec<u8> = items
+                .iter()
+                .flat_map(|item| match item {
+                    Avro::Float(float) => float.to_le_bytes(),
+                    other => panic!("{other:?} in a vector"),
+                })
+                .collect();
+            bits == floats
+        }
+        _ => false,
+    }
+}
+
+fn unscaled(decimal: &Decimal) -> Vec<u8> {
+    shortest(&Vec::try_from(decimal).unwrap()).to_vec()
+}
+
+/// A record's fields by name.
+fn fields(value: Avro) -> HashMap<String, Avro> {
+    match value {
+        Avro::Record(fields) => fields.into_iter().collect(),
+        other => panic!("{other:?} is not a record"),
+    }
+}
+
+fn uuid(uuid: binferry_schemas::gtid::Uuid) -> Avro {
+    Avro::Fixed(16, uuid.as_bytes().to_vec())
+}
+
+#[test]
+fn records_hold_the_same_values() {
+    let schema = parse("envelope.avsc");
+    let changes = samples::changes();
+    for (name, record) in samples::records(&changes) {
+        let bytes = golden::read(&format!("records/{name}.bin"));
+        assert_eq!(bytes[..2], [0xc3, 0x01]);
+        assert_eq!(bytes[2..10], ENVELOPE_FINGERPRINT.0.to_le_bytes());
+        let envelope = fields(decode(&schema, &bytes[10..]));
+        assert_eq!(envelope["incarnation"], uuid(record.header.incarnation.0));
+        assert_eq!(
+            envelope["sequence"],
+            Avro::Long(record.header.sequence as i64)
+        );
+        let Avro::Union(branch, body) = envelope["body"].clone() else {
+            panic!("not a union");
+        };
+        let body = fields(*body);
+        match (branch, &record.body) {
+            (0, Body::Start(start)) => {
+                assert_eq!(body["site"], Avro::String(start.site.clone()));
+                assert_eq!(body["base"], Avro::String(start.base.to_string()));
+                assert_eq!(body["server"], uuid(start.server));
+            }
+            (1, Body::WriteSet(write_set)) => check_write_set(&body, write_set),
+            (2, Body::Ddl(ddl)) => {
+                assert_eq!(body["statement"], Avro::String(ddl.statement.clone()));
+                assert_eq!(body["effect"], Avro::Enum(1, "define".to_owned()));
+                assert_eq!(body["server_collation"], Avro::Int(8));
+            }
+            (3, Body::Checkpoint(state)) => check_checkpoint(&body, state),
+            (4, Body::Heartbeat(heartbeat)) => {
+                assert_eq!(body["at_us"], Avro::Long(heartbeat.at_us as i64));
+            }
+            (branch, body) => panic!("branch {branch} for {body:?}"),
+        }
+    }
+}
+
+fn check_write_set(body: &HashMap<String, Avro>, write_set: &WriteSet<'_>) {
+    let transaction = fields(body["transaction"].clone());
+    let gtid = fields(transaction["gtid"].clone());
+    let expected = write_set.transaction.gtid;
+    assert_eq!(gtid["uuid"], uuid(expected.uuid));
+    assert_eq!(gtid["tag"], Avro::String(expected.tag.to_string()));
+    assert_eq!(gtid["gno"], Avro::Long(expected.gno as i64));
+    assert_eq!(
+        transaction["last"],
+        Avro::Boolean(write_set.transaction.last)
+    );
+
+    let Avro::Array(changes) = &body["changes"] else {
+        panic!("changes are not an array");
+    };
+    assert_eq!(changes.len() as u64, write_set.changes.count);
+    let symbols = ["insert", "update", "delete"];
+    for (change, expected) in changes.iter().zip(&write_set.changes) {
+        let (change, expected) = (fields(change.clone()), expected.unwrap());
+        assert_eq!(change["table"], Avro::Int(expected.table as i32));
+        let symbol = symbols[expected.operation as usize].to_owned();
+        assert_eq!(
+            change["operation"],
+            Avro::Enum(expected.operation as u32, symbol)
+        );
+        assert_eq!(change["more"], Avro::Boolean(expected.more));
+        for (name, image) in [("before", expected.before), ("after", expected.after)] {
+            match (&change[name], image) {
+                (Avro::Union(0, _), None) => {}
+                (Avro::Union(1, avro), Some(image)) => {
+                    let avro = fields(avro.as_ref().clone());
+                    assert_eq!(avro["datum"], Avro::Bytes(image.datum.to_vec()));
+                }
+                (avro, image) => panic!("{name} is {avro:?}, not {image:?}"),
+            }
+        }
+    }
+    let crc = crc32c::crc32c(write_set.changes.encoded);
+    assert_eq!(body["crc"], Avro::Long(i64::from(crc)));
+}
+
+fn check_checkpoint(body: &HashMap<String, Avro>, state: &FoldState) {
+    assert_eq!(body["log"], uuid(state.log));
+    assert_eq!(body["offset"], Avro::Long(state.offset.0 as i64));
+    assert_eq!(body["gtids"], Avro::String(state.set.to_string()));
+    let Avro::Array(sites) = &body["sites"] else {
+        panic!("sites are not an array");
+    };
+    assert_eq!(sites.len(), state.sites.len());
+    for (site, expected) in sites.iter().zip(&state.sites) {
+        let site = fields(site.clone());
+        assert_eq!(site["site"], Avro::String(expected.site.clone()));
+        let next = match expected.next {
+            None => Avro::Union(0, Box::new(Avro::Null)),
+            Some(next) => Avro::Union(1, Box::new(Avro::Long(next as i64))),
+        };
+        assert_eq!(site["next"], next);
+    }
+}
+
+#[test]
+fn a_fold_state_on_its_own_is_a_checkpoint() {
+    let bytes = golden::read("fold_state.bin");
+    assert_eq!(bytes[2..10], FOLD_FINGERPRINT.0.to_le_bytes());
+    let body = fields(decode(&parse("fold.avsc"), &bytes[10..]));
+    check_checkpoint(&body, &samples::fold_state());
+}
+
+#[test]
+fn odd_names_are_accepted() {
+    let Schema::Record(record) = parse("rows/odd_names.avsc") else {
+        panic!("not a record");
+    };
+    assert_eq!(record.fields.len(), samples::odd_names().columns.len());
+}
