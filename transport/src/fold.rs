@@ -1,0 +1,320 @@
+//! The fold: which records of the log count. Every reader runs it, and all come to the same answer, so that no lock, no clock and no dead
+//! process has to be believed.
+//!
+//! 1. A record counts only if its incarnation is that of its site's newest `Start` before it, and its sequence number is the next one.
+//! 2. A lower number is a repeat, and dropped. A higher one ends the incarnation: nothing of it counts any more, until another `Start`.
+//! 3. A transaction is accepted at its last chunk. One that a `Start` of its site, a gap, or another transaction interrupts is void: its
+//!    chunks are forgotten. What has been accepted is never taken back.
+//! 4. A transaction whose GTID is in the set is dropped; its sequence numbers count all the same.
+//!
+//! `FoldState` is a statement about a prefix of the log. A reader keeps it (with its data, in one transaction), or takes it from a
+//! checkpoint, and reads on from there; nobody reads on from a bare offset.
+//!
+//! Pure: no I/O, no clock, and no step can fail.
+
+use binferry_schemas::{
+    gtid::{Gtid, GtidSet, Uuid},
+    record::{
+        Body, FoldState, Head, HeadBody, Incarnation, Newest, Offset, OpenTransaction, Record,
+        SiteState, Start, Transaction, TransactionHead,
+    },
+};
+
+/// The head of a record that has been decoded whole. (`Head::decode` reads just the head.)
+pub fn head(record: &Record<'_>) -> Head {
+    let body = match &record.body {
+        Body::Start(start) => HeadBody::Start(start.clone()),
+        Body::WriteSet(write_set) => HeadBody::WriteSet(transaction_head(&write_set.transaction)),
+        Body::Ddl(ddl) => HeadBody::Ddl(transaction_head(&ddl.transaction)),
+        Body::Checkpoint(state) => HeadBody::Checkpoint(state.clone()),
+        Body::Heartbeat(heartbeat) => HeadBody::Heartbeat(heartbeat.clone()),
+    };
+    Head {
+        header: record.header,
+        body,
+    }
+}
+
+fn transaction_head(transaction: &Transaction) -> TransactionHead {
+    TransactionHead {
+        gtid: transaction.gtid,
+        original_commit_us: transaction.original_commit_us,
+        immediate_commit_us: transaction.immediate_commit_us,
+        chunk: transaction.chunk,
+        last: transaction.last,
+    }
+}
+
+/// What a record meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Step {
+    pub outcome: Outcome,
+    /// This open transaction has just been forgotten: what was taken of its chunks is to be undone.
+    pub voided: Option<OpenTransaction>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A part of a transaction.
+    Chunk {
+        /// Offset of the transaction's first chunk; this record's own when it is the first.
+        first: Offset,
+        /// The transaction is accepted with this record.
+        last: bool,
+        /// Read again after `Fold::resume`, because the transaction was open; the state doesn't change.
+        again: bool,
+    },
+    Start,
+    Checkpoint,
+    Heartbeat,
+    Ignored(Reason),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Counted before: a lower sequence number, the newest `Start` once more, or an offset below the state's.
+    Repeat,
+    /// Not of its site's newest incarnation, or of one that has ended.
+    Void,
+    /// This record's number shows that one is missing: the incarnation has ended.
+    Gap,
+    /// The transaction is in the set.
+    Known,
+    /// Its transaction's chunks before it did not count.
+    Orphan,
+}
+
+#[derive(Debug, Clone)]
+pub struct Fold {
+    state: FoldState,
+    /// Sites whose open transaction is being read again, while the offset is below the state's.
+    again: Vec<Again>,
+}
+
+#[derive(Debug, Clone)]
+struct Again {
+    incarnation: Incarnation,
+    gtid: Gtid,
+    first: Offset,
+    /// The sequence number that counted next; `None` until the first chunk.
+    next: Option<u64>,
+}
+
+impl Fold {
+    /// Of the empty prefix.
+    pub fn new(log: Uuid) -> Self {
+        Self {
+            state: FoldState {
+                log,
+                offset: Offset(0),
+                set: GtidSet::new(),
+                newest: None,
+                sites: Vec::new(),
+            },
+            again: Vec::new(),
+        }
+    }
+
+    /// Goes on from a state. Reading starts at the offset in the answer: at the earliest first chunk of an open transaction, and otherwise
+    /// at the state's. Below the state's offset, `step` hands out the open transactions' chunks again, and ignores everything else.
+    pub fn resume(state: FoldState) -> (Self, Offset) {
+        let again: Vec<Again> = state
+            .sites
+            .iter()
+            .filter_map(|site| {
+                let open = site.open.as_ref()?;
+                Some(Again {
+                    incarnation: site.incarnation,
+                    gtid: open.gtid,
+                    first: open.first,
+                    next: None,
+                })
+            })
+            .collect();
+        let from = again
+            .iter()
+            .map(|a| a.first)
+            .fold(state.offset, Offset::min);
+        (Self { state, again }, from)
+    }
+
+    pub fn state(&self) -> &FoldState {
+        &self.state
+    }
+
+    pub fn into_state(self) -> FoldState {
+        self.state
+    }
+
+    /// Takes the record at `offset`. Offsets must rise; a log may leave some out.
+    pub fn step(&mut self, offset: Offset, head: &Head) -> Step {
+        if offset < self.state.offset {
+            return Step::plain(self.read_again(offset, head));
+        }
+        self.state.offset = Offset(offset.0.saturating_add(1));
+        match &head.body {
+            HeadBody::Start(start) => self.start(head.header.incarnation, start),
+            HeadBody::WriteSet(chunk) | HeadBody::Ddl(chunk) => {
+                self.count(head, |counted| counted.chunk(offset, chunk))
+            }
+            HeadBody::Checkpoint(_) => self.count(head, |_| Step::plain(Outcome::Checkpoint)),
+            HeadBody::Heartbeat(_) => self.count(head, |_| Step::plain(Outcome::Heartbeat)),
+        }
+    }
+
+    /// Rule 1 and 2 for one incarnation, beginning at the first chunk. There are no gaps: the transaction is still open at the state.
+    fn read_again(&mut self, offset: Offset, head: &Head) -> Outcome {
+        for again in &mut self.again {
+            let header = &head.header;
+            if again.incarnation != header.incarnation || offset < again.first {
+                continue;
+            }
+            if again.next.is_some_and(|next| next != header.sequence)
+                || matches!(head.body, HeadBody::Start(_))
+            {
+                continue;
+            }
+            again.next = header.sequence.checked_add(1);
+            let (HeadBody::WriteSet(chunk) | HeadBody::Ddl(chunk)) = &head.body else {
+                continue;
+            };
+            if chunk.gtid == again.gtid {
+                return Outcome::Chunk {
+                    first: again.first,
+                    last: false,
+                    again: true,
+                };
+            }
+        }
+        Outcome::Ignored(Reason::Repeat)
+    }
+
+    fn start(&mut self, incarnation: Incarnation, start: &Start) -> Step {
+        let at = self
+            .state
+            .sites
+            .binary_search_by(|site| site.site.cmp(&start.site));
+        let fresh = SiteState {
+            site: start.site.clone(),
+            server: start.server,
+            incarnation,
+            next: Some(1),
+            filter: start.filter.clone(),
+            open: None,
+        };
+        let voided = match at {
+            Ok(at) => {
+                let site = &mut self.state.sites[at];
+                if site.incarnation == incarnation {
+                    return Step::plain(Outcome::Ignored(Reason::Repeat));
+                }
+                std::mem::replace(site, fresh).open
+            }
+            Err(at) => {
+                self.state.sites.insert(at, fresh);
+                self.state.set.union_with(&start.base);
+                None
+            }
+        };
+        Step {
+            outcome: Outcome::Start,
+            voided,
+        }
+    }
+
+    /// Rules 1 and 2; `counted` says what the record means when it counts.
+    fn count(&mut self, head: &Head, counted: impl FnOnce(Counted<'_>) -> Step) -> Step {
+        let header = &head.header;
+        let FoldState {
+            sites, set, newest, ..
+        } = &mut self.state;
+        let Some(site) = sites
+            .iter_mut()
+            .find(|site| site.incarnation == header.incarnation)
+        else {
+            return Step::plain(Outcome::Ignored(Reason::Void));
+        };
+        let Some(next) = site.next else {
+            return Step::plain(Outcome::Ignored(Reason::Void));
+        };
+        if header.sequence < next {
+            return Step::plain(Outcome::Ignored(Reason::Repeat));
+        }
+        if header.sequence > next {
+            site.next = None;
+            return Step {
+                outcome: Outcome::Ignored(Reason::Gap),
+                voided: site.open.take(),
+            };
+        }
+        // At the end of the numbers the incarnation ends as well.
+        site.next = next.checked_add(1);
+        counted(Counted { site, set, newest })
+    }
+}
+
+/// The parts of the state that a record which counts can change.
+struct Counted<'a> {
+    site: &'a mut SiteState,
+    set: &'a mut GtidSet,
+    newest: &'a mut Option<Newest>,
+}
+
+impl Counted<'_> {
+    /// Rules 3 and 4.
+    fn chunk(self, offset: Offset, chunk: &TransactionHead) -> Step {
+        let before = self.site.open.take();
+        if self.set.contains(&chunk.gtid) {
+            return Step {
+                outcome: Outcome::Ignored(Reason::Known),
+                voided: before,
+            };
+        }
+        let (first, voided) = match before {
+            // A capture that has lost its source in the middle sends the transaction again.
+            open if chunk.chunk == 0 => (offset, open),
+            Some(open) if open.gtid == chunk.gtid && open.next_chunk == chunk.chunk => {
+                (open.first, None)
+            }
+            other => {
+                return Step {
+                    outcome: Outcome::Ignored(Reason::Orphan),
+                    voided: other,
+                };
+            }
+        };
+        if chunk.last {
+            self.set.insert(chunk.gtid);
+            *self.newest = Some(Newest {
+                gtid: chunk.gtid,
+                original_commit_us: chunk.original_commit_us,
+                immediate_commit_us: chunk.immediate_commit_us,
+            });
+        } else {
+            self.site.open = Some(OpenTransaction {
+                gtid: chunk.gtid,
+                first,
+                // No transaction has 2^32 chunks; one that claimed to would become an orphan.
+                next_chunk: chunk.chunk.saturating_add(1),
+            });
+        }
+        Step {
+            outcome: Outcome::Chunk {
+                first,
+                last: chunk.last,
+                again: false,
+            },
+            voided,
+        }
+    }
+}
+
+impl Step {
+    fn plain(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            voided: None,
+        }
+    }
+}
