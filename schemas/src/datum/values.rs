@@ -3,6 +3,7 @@
 use super::{DECIMAL_MAX, Value};
 use crate::{
     avro::{AvroError, Reader},
+    fault::{Fault, Kind},
     row::{ColumnType, Encoding, RowSchema},
 };
 
@@ -33,6 +34,15 @@ pub enum DatumError {
     },
     #[error("a value of another type was given for a column that is encoded as {encoding:?}")]
     Type { encoding: Encoding },
+}
+
+impl Fault for DatumError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Type { .. } => Kind::Defect,
+            _ => Kind::Data,
+        }
+    }
 }
 
 /// What is wrong with one column's bytes.

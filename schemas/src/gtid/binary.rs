@@ -10,6 +10,7 @@
 //! The untagged form is written unless there is a tag: servers before 8.3 know no other.
 
 use super::{GtidSet, MAX_GNO, Tag, Uuid};
+use crate::fault::{Fault, Kind};
 
 /// What is wrong with a binary GTID set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +25,12 @@ pub enum GtidBinaryError {
     Interval { at: usize },
     #[error("{bytes} bytes are left over after the binary GTID set")]
     Trailing { bytes: usize },
+}
+
+impl Fault for GtidBinaryError {
+    fn kind(&self) -> Kind {
+        Kind::Data
+    }
 }
 
 const TAGGED: u8 = 1;

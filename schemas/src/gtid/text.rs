@@ -13,6 +13,7 @@
 use std::{fmt, str::FromStr};
 
 use super::{Gtid, GtidSet, MAX_GNO, Tag, Uuid};
+use crate::fault::{Fault, Kind};
 
 /// What is wrong with a GTID or a set of them, and at which character.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,24 @@ pub enum GtidTextError {
     Missing { at: usize, text: String },
     #[error("{text:?} is not a single GTID")]
     NotSingle { text: String },
+}
+
+impl Fault for GtidTextError {
+    fn kind(&self) -> Kind {
+        Kind::Configuration
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(
+            match self {
+                Self::NotSingle { .. } => "write one GTID, as in UUID:17 or UUID:tag:17",
+                _ => {
+                    "write a GTID set as @@GLOBAL.gtid_executed shows it, as in UUID:1-5:7:tag:1-3"
+                }
+            }
+            .to_owned(),
+        )
+    }
 }
 
 /// Errors quote at most so much of the text.
