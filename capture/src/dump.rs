@@ -85,7 +85,7 @@ impl Dump {
         connection
             .command_of(&ComRegisterSlave::new(request.server_id))
             .await?;
-        connection.ok().await?;
+        connection.ok().await.map_err(unprivileged)?;
         connection.read_ahead(BUFFER);
         connection.command(&ask(request)).await?;
         Ok(Self {
@@ -135,6 +135,23 @@ impl Dump {
     /// Whether the present file's events carry checksums (all of them are then verified).
     pub fn checksummed(&self) -> bool {
         self.opener.checksums() == Checksums::Crc32
+    }
+}
+
+/// To a replica without the privilege the server answers as to a wrong password (1045).
+fn unprivileged(error: CaptureError) -> CaptureError {
+    match error {
+        CaptureError::Permanent(Permanent::Denied {
+            server,
+            user,
+            error,
+        }) => Permanent::Unprivileged {
+            server,
+            user,
+            error,
+        }
+        .into(),
+        other => other,
     }
 }
 

@@ -10,7 +10,6 @@ use binferry_schemas::fault::{Fault, Kind};
 use binferry_schemas::gtid::GtidSet;
 use binferry_transport::error::LogError;
 
-// use crate::decode::DecodeError;
 use crate::preflight::Finding;
 
 /// An ERR packet of the server.
@@ -30,8 +29,6 @@ pub enum CaptureError {
     Permanent(#[from] Permanent),
     #[error(transparent)]
     Transient(#[from] Transient),
-    //     #[error(transparent)]
-    // Decode(#[from] DecodeError),
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -217,7 +214,6 @@ impl Fault for CaptureError {
         match self {
             Self::Permanent(error) => error.kind(),
             Self::Transient(_) => Kind::Unreachable,
-            // Self::Decode(error) => error.kind(),
             Self::Log(error) => error.kind(),
         }
     }
@@ -226,7 +222,6 @@ impl Fault for CaptureError {
         match self {
             Self::Permanent(error) => error.hint(),
             Self::Transient(error) => error.hint(),
-            // Self::Decode(error) => error.hint(),
             Self::Log(error) => error.hint(),
         }
     }

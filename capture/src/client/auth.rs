@@ -3,6 +3,8 @@
 //! - `caching_sha2_password`: a scramble; when the server does not have the password in its cache it asks for all of it, which
 //!   goes over TLS as it is, and without TLS under the server's RSA key, asked for on the way. (That key is not verified: where
 //!   someone may stand in between, use `tls=verify-ca` or `verify-identity`.)
+//! - `sha256_password`: the whole password each time, over TLS or under the key. (Servers ask for it also to hide that a user does
+//!   not exist.)
 //! - `mysql_native_password`: a scramble.
 //! - everything else is refused; `mysql_clear_password` above all, since any server could ask for it.
 //!
@@ -10,7 +12,7 @@
 //! FE | method NUL | nonce NUL      switch to another method
 //! 01 03                            the scramble was enough; OK follows
 //! 01 04                            the whole password, please
-//! 02 (from us)                     your RSA key, please
+//! 02 (from us)                     your RSA key, please (01 for sha256_password)
 //! 01 | PEM                         the key
 //! ```
 //!
@@ -27,6 +29,7 @@ use crate::error::ServerError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
     CachingSha2,
+    Sha256,
     Native,
 }
 
@@ -34,6 +37,7 @@ impl Method {
     pub(super) fn named(name: &str) -> Option<Self> {
         match name {
             "caching_sha2_password" => Some(Self::CachingSha2),
+            "sha256_password" => Some(Self::Sha256),
             "mysql_native_password" => Some(Self::Native),
             _ => None,
         }
@@ -42,6 +46,7 @@ impl Method {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::CachingSha2 => "caching_sha2_password",
+            Self::Sha256 => "sha256_password",
             Self::Native => "mysql_native_password",
         }
     }
@@ -85,17 +90,30 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The answer to the nonce; empty for an empty password.
-    pub(super) fn scramble(&self) -> Vec<u8> {
+    /// The answer to the nonce.
+    pub(super) fn first(&mut self) -> Vec<u8> {
         let password = self.password.as_bytes();
         match self.method {
+            // Empty for an empty password.
             Method::CachingSha2 => {
                 scramble_sha256(&self.nonce, password).map_or_else(Vec::new, Vec::from)
             }
             Method::Native => {
                 scramble_native(&self.nonce, password).map_or_else(Vec::new, Vec::from)
             }
+            Method::Sha256 if self.tls || password.is_empty() => self.whole(),
+            Method::Sha256 => {
+                self.key_asked = true;
+                vec![1]
+            }
         }
+    }
+
+    /// The password as it is, closed by a zero: only ever over TLS (or empty).
+    fn whole(&self) -> Vec<u8> {
+        let mut password = self.password.as_bytes().to_vec();
+        password.push(0);
+        password
     }
 
     pub(super) fn step(&mut self, packet: &[u8]) -> Result<Step, Refusal> {
@@ -109,9 +127,7 @@ impl<'a> Exchange<'a> {
             [0xFE, ..] if !self.switched => self.switch(packet),
             [0x01, 3] if self.method == Method::CachingSha2 => Ok(Step::Wait),
             [0x01, 4] if self.method == Method::CachingSha2 && self.tls => {
-                let mut password = self.password.as_bytes().to_vec();
-                password.push(0);
-                Ok(Step::Send(password))
+                Ok(Step::Send(self.whole()))
             }
             [0x01, 4] if self.method == Method::CachingSha2 && !self.key_asked => {
                 self.key_asked = true;
@@ -141,7 +157,8 @@ impl<'a> Exchange<'a> {
         self.nonce = request.plugin_data().to_vec();
         self.nonce.resize(20, 0);
         self.switched = true;
-        Ok(Step::Send(self.scramble()))
+        self.key_asked = false;
+        Ok(Step::Send(self.first()))
     }
 }
 
@@ -157,7 +174,7 @@ mod tests {
     #[test]
     fn fast_path() {
         let mut exchange = exchange(false);
-        assert_eq!(exchange.scramble().len(), 32);
+        assert_eq!(exchange.first().len(), 32);
         assert_eq!(exchange.step(&[1, 3]), Ok(Step::Wait));
         assert_eq!(exchange.step(&[0, 0, 0, 2, 0, 0, 0]), Ok(Step::Done));
     }
@@ -206,6 +223,18 @@ mod tests {
             exchange(true).step(&[0xFE]),
             Err(Refusal::Method("mysql_old_password".into()))
         );
+    }
+
+    #[test]
+    fn sha256_asks_for_the_key_unless_there_is_tls() {
+        let switch = b"\xfesha256_password\x0012345678901234567890\0";
+        assert_eq!(
+            exchange(true).step(switch),
+            Ok(Step::Send(b"secret\0".to_vec()))
+        );
+        let mut plain = exchange(false);
+        assert_eq!(plain.step(switch), Ok(Step::Send(vec![1])));
+        assert_eq!(plain.step(b"\x01not a key"), Err(Refusal::Key));
     }
 
     proptest! {

@@ -237,7 +237,7 @@ impl Connection {
             ("program_name".to_owned(), "binferry".to_owned()),
         ]);
         let response = HandshakeResponse::new(
-            Some(exchange.scramble()),
+            Some(exchange.first()),
             (8, 0, 0),
             Some(self.user.clone().into_bytes()),
             None::<Vec<u8>>,

@@ -30,7 +30,7 @@ pub(super) fn encrypt(password: &str, nonce: &[u8], pem: &[u8]) -> Result<Vec<u8
     let key = PublicKey::new(modulus, exponent);
     // From 1024 bits on; the size as `mysql_common` counts it must be that of whole octets, or its padding does not fit.
     let bits = key.modulus().bits();
-    if !(1024..=16_384).contains(&bits) || bits % 8 != 0 {
+    if !(1024..=16_384).contains(&bits) || !bits.is_multiple_of(8) {
         return Err(RsaError::Key);
     }
     let mut text = password.as_bytes().to_vec();

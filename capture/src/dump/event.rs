@@ -124,10 +124,10 @@ impl Opener {
             (_, Checksums::Crc32) => self.verify(bytes, &mut event)?,
             (_, Checksums::Off) => {}
             (ROTATE, Checksums::Unknown) => {
-                if let Some((sum, body)) = sums(bytes) {
-                    if sum.stated == sum.computed {
-                        event.body = body;
-                    }
+                if let Some((sum, body)) = sums(bytes)
+                    && sum.stated == sum.computed
+                {
+                    event.body = body;
                 }
             }
             _ => {
