@@ -1,0 +1,118 @@
+//! What can go wrong while a server is brought up or handled, with the facts that a person needs to mend it.
+
+use std::path::{Path, PathBuf};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Where a failed server's last words are cut, in lines.
+pub(crate) const LOG_TAIL: usize = 20;
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Never a skipped test: every way is named, with the reason and the remedy.
+    #[error("no MySQL server can be started here; each way was tried:{}", list(.tried))]
+    NoWay { tried: Vec<FailedWay> },
+    #[error(
+        "{operation} is impossible on {address}, a server given by {}: it was not started here; \
+         unset {} so that this test starts a server of its own",
+        crate::ADDRESSES,
+        crate::ADDRESSES
+    )]
+    NotOurs {
+        operation: &'static str,
+        address: String,
+    },
+    #[error(
+        "{} names {given} server(s) and this process needs at least {needed} at once; name more of them, \
+         comma separated, or unset it",
+        crate::ADDRESSES
+    )]
+    TooFewAddresses { given: usize, needed: usize },
+    #[error("{}: cannot read {address:?}: {reason}; it must look like mysql://user:password@host:port", crate::ADDRESSES)]
+    BadAddress { address: String, reason: String },
+    #[error("{program} failed ({reason}); its last lines:\n{log}")]
+    Program {
+        program: String,
+        reason: String,
+        log: String,
+    },
+    #[error("the server on port {port} did not answer within {seconds} s; its last lines:\n{log}")]
+    NoAnswer { port: u16, seconds: u64, log: String },
+    #[error("the server on port {port} is not running")]
+    NotRunning { port: u16 },
+    #[error("{what} {}: {reason}", .path.display())]
+    File {
+        what: &'static str,
+        path: PathBuf,
+        reason: String,
+    },
+    #[error("{what}: {reason}")]
+    System { what: &'static str, reason: String },
+    #[error("download of {url}: {reason}")]
+    Download { url: String, reason: String },
+    #[error("{url}: SHA-256 is {actual}, the package index says {expected}")]
+    Checksum {
+        url: String,
+        expected: String,
+        actual: String,
+    },
+    #[error("package {name}: {reason}")]
+    Package { name: String, reason: String },
+    #[error("statement failed on port {port}: {reason}")]
+    Statement { port: u16, reason: String },
+    #[error("the statement on port {port} got no answer within {seconds} s")]
+    StatementTimeout { port: u16, seconds: u64 },
+    #[error("Docker: {reason}")]
+    Docker { reason: String },
+}
+
+/// One way that did not work, and what would make it work.
+#[derive(Debug, Clone)]
+pub struct FailedWay {
+    pub way: &'static str,
+    pub reason: String,
+    pub remedy: String,
+}
+
+fn list(tried: &[FailedWay]) -> String {
+    let mut text = String::new();
+    for (index, failed) in tried.iter().enumerate() {
+        text.push_str(&format!(
+            "\n  {}. {}: {}\n     remedy: {}",
+            index + 1,
+            failed.way,
+            failed.reason,
+            failed.remedy
+        ));
+    }
+    text
+}
+
+impl Error {
+    pub(crate) fn file(what: &'static str, path: &Path, reason: impl ToString) -> Self {
+        Error::File {
+            what,
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    pub(crate) fn system(what: &'static str, reason: impl ToString) -> Self {
+        Error::System {
+            what,
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// The last lines of a server's log: the only place where it says why it went.
+pub(crate) fn log_tail(path: &Path) -> String {
+    let text = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(LOG_TAIL);
+    if lines.is_empty() {
+        return "(none)".to_owned();
+    }
+    lines[from..].join("\n")
+}

@@ -1,0 +1,44 @@
+//! Real database servers for tests, demo and benchmarks: started in seconds, killed, paused, restarted, and gone at the end.
+//!
+//! The first of these ways that works is taken:
+//! 1. addresses in the environment: `BINFERRY_TEST_MYSQL=mysql://root:password@host:port`, several separated by commas. Such
+//!    servers can't be killed, paused or started with other options: tests that need that fail and say so;
+//! 2. Docker, with the feature `docker` (compiled in the project's checks, but not exercised where it was written);
+//! 3. `mysqld` on the PATH;
+//! 4. Debian's packages of MySQL, unpacked into the target folder without installing them: needs Linux on x86-64 or arm64, a
+//!    mirror the first time, and nothing else.
+//!
+//! Nothing is skipped in silence: where no way works, the error lists each one, why it failed, and the remedy.
+//!
+//! ```no_run
+//! # fn main() -> binferry_servers::Result<()> {
+//! let server = binferry_servers::MySql::builder().arg("--binlog-row-image=MINIMAL").start()?;
+//! server.sql("CREATE DATABASE shop")?;
+//! server.kill()?;
+//! server.start_again()?;
+//! assert_eq!(server.value("SELECT @@binlog_row_image")?, "MINIMAL");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Servers and their files go with their handle, when a test panics too. Those of statics, and those of a process that was
+//! killed, go when the process ends: see `place` and `keeper` for how.
+
+mod debian;
+mod error;
+mod keeper;
+mod mysql;
+mod place;
+mod proxy;
+mod query;
+mod shared;
+
+pub use error::{Error, FailedWay, Result};
+pub use keeper::{peak_memory, spawn};
+pub use mysql::{Builder, MySql, sysbench};
+pub use proxy::{CommitFault, Proxy};
+pub use query::TextRow;
+pub use shared::{Pair, pair};
+
+/// The environment variable with the addresses of servers that run already.
+pub const ADDRESSES: &str = "BINFERRY_TEST_MYSQL";
