@@ -12,38 +12,14 @@
 //!
 //! Pure: no I/O, no clock, and no step can fail.
 
+pub use binferry_schemas::record::Head;
 use binferry_schemas::{
     gtid::{Gtid, GtidSet, Uuid},
     record::{
-        Body, FoldState, Head, HeadBody, Incarnation, Newest, Offset, OpenTransaction, Record,
-        SiteState, Start, Transaction, TransactionHead,
+        FoldState, HeadBody, Incarnation, Newest, Offset, OpenTransaction, SiteState, Start,
+        TransactionHead,
     },
 };
-
-/// The head of a record that has been decoded whole. (`Head::decode` reads just the head.)
-pub fn head(record: &Record<'_>) -> Head {
-    let body = match &record.body {
-        Body::Start(start) => HeadBody::Start(start.clone()),
-        Body::WriteSet(write_set) => HeadBody::WriteSet(transaction_head(&write_set.transaction)),
-        Body::Ddl(ddl) => HeadBody::Ddl(transaction_head(&ddl.transaction)),
-        Body::Checkpoint(state) => HeadBody::Checkpoint(state.clone()),
-        Body::Heartbeat(heartbeat) => HeadBody::Heartbeat(heartbeat.clone()),
-    };
-    Head {
-        header: record.header,
-        body,
-    }
-}
-
-fn transaction_head(transaction: &Transaction) -> TransactionHead {
-    TransactionHead {
-        gtid: transaction.gtid,
-        original_commit_us: transaction.original_commit_us,
-        immediate_commit_us: transaction.immediate_commit_us,
-        chunk: transaction.chunk,
-        last: transaction.last,
-    }
-}
 
 /// What a record meant.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,3 +4,5 @@ pub mod embedded;
 pub mod error;
 pub mod fold;
 pub mod log;
+pub mod resume;
+pub mod session;

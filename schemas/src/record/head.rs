@@ -1,7 +1,7 @@
 //! The part of a record that the fold needs, read without the tables and changes.
 
 use super::{
-    FoldState, Header, Heartbeat, RecordError, Start,
+    Body, FoldState, Header, Heartbeat, Record, RecordError, Start, Transaction,
     envelope::{Branch, open},
     transaction::{take_gtid, take_u32},
 };
@@ -34,6 +34,21 @@ pub struct TransactionHead {
 }
 
 impl Head {
+    /// Of a record that is there whole.
+    pub fn of(record: &Record<'_>) -> Self {
+        let body = match &record.body {
+            Body::Start(start) => HeadBody::Start(start.clone()),
+            Body::WriteSet(write_set) => HeadBody::WriteSet((&write_set.transaction).into()),
+            Body::Ddl(ddl) => HeadBody::Ddl((&ddl.transaction).into()),
+            Body::Checkpoint(state) => HeadBody::Checkpoint(state.clone()),
+            Body::Heartbeat(heartbeat) => HeadBody::Heartbeat(heartbeat.clone()),
+        };
+        Self {
+            header: record.header,
+            body,
+        }
+    }
+
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let (header, branch, mut input) = open(bytes)?;
         let body = match branch {
@@ -57,6 +72,18 @@ impl Head {
         };
         input.finish()?;
         Ok(Self { header, body })
+    }
+}
+
+impl From<&Transaction> for TransactionHead {
+    fn from(transaction: &Transaction) -> Self {
+        Self {
+            gtid: transaction.gtid,
+            original_commit_us: transaction.original_commit_us,
+            immediate_commit_us: transaction.immediate_commit_us,
+            chunk: transaction.chunk,
+            last: transaction.last,
+        }
     }
 }
 

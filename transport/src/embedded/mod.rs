@@ -111,12 +111,21 @@ impl Shared {
 
 impl EmbeddedLog {
     /// Opens a log that is there; `LogError::Missing` when it isn't. For everyone who only reads.
-    pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Self, LogError> {
-        Self::over(Layout::open(path)?, options, Arc::new(RealDisk))
+    pub fn open(path: &Path) -> Result<Self, LogError> {
+        Self::over(
+            Layout::open(path)?,
+            EmbeddedOptions::default(),
+            Arc::new(RealDisk),
+        )
     }
 
     /// Opens a log, or creates an empty one in a directory that is new or empty.
-    pub fn create_or_open(path: &Path, options: EmbeddedOptions) -> Result<Self, LogError> {
+    pub fn create_or_open(path: &Path) -> Result<Self, LogError> {
+        Self::create_or_open_with(path, EmbeddedOptions::default())
+    }
+
+    /// The options hold for this handle's writers; they are not stored.
+    pub fn create_or_open_with(path: &Path, options: EmbeddedOptions) -> Result<Self, LogError> {
         Self::over(Layout::create_or_open(path)?, options, Arc::new(RealDisk))
     }
 

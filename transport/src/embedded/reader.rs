@@ -22,13 +22,15 @@ const PORTION: usize = 1024 * 1024;
 /// How often a watermark that another process writes is looked at: often after news, rarely when all is quiet.
 const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
+type Portion = Result<Vec<Stored>, LogError>;
+
 #[derive(Debug)]
 pub(crate) struct EmbeddedReader {
     shared: Arc<Shared>,
     /// `None` while a read is under way.
     place: Option<Place>,
     /// Kept here so that a cancelled `next` goes on where it was.
-    reading: Option<JoinHandle<(Place, Result<Vec<Stored>, LogError>)>>,
+    reading: Option<JoinHandle<(Place, Portion)>>,
     news: watch::Receiver<Watermark>,
     patience: Duration,
 }

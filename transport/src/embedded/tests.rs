@@ -21,7 +21,7 @@ fn options() -> EmbeddedOptions {
 }
 
 fn create(path: &Path) -> EmbeddedLog {
-    EmbeddedLog::create_or_open(path, options()).unwrap()
+    EmbeddedLog::create_or_open_with(path, options()).unwrap()
 }
 
 /// Different in content and length for each offset.
@@ -84,7 +84,7 @@ async fn what_is_written_is_read_from_any_offset_over_segments() {
 #[tokio::test]
 async fn the_index_finds_records_and_is_not_needed() {
     let dir = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::create_or_open(dir.path(), EmbeddedOptions::default()).unwrap();
+    let log = EmbeddedLog::create_or_open(dir.path()).unwrap();
     let mut writer = log.writer().await.unwrap();
     for round in 0..40 {
         let records = (round * 500..(round + 1) * 500).map(payload).collect();
@@ -111,7 +111,7 @@ async fn a_reader_waits_and_is_woken_and_can_be_cancelled() {
     let dir = tempfile::tempdir().unwrap();
     let log = create(dir.path());
     // A second handle stands for another process: it has only the files.
-    let other = EmbeddedLog::open(dir.path(), options()).unwrap();
+    let other = EmbeddedLog::open(dir.path()).unwrap();
     for log_read in [&log, &other] {
         let mut writer = log.writer().await.unwrap();
         let from = log.bounds().await.unwrap().end.0;
@@ -137,7 +137,7 @@ async fn a_reader_waits_and_is_woken_and_can_be_cancelled() {
 #[tokio::test]
 async fn a_second_writer_is_refused_and_a_reader_never_creates() {
     let dir = tempfile::tempdir().unwrap();
-    let missing = EmbeddedLog::open(&dir.path().join("none"), options());
+    let missing = EmbeddedLog::open(&dir.path().join("none"));
     assert!(matches!(missing, Err(LogError::Missing { .. })));
     assert!(!dir.path().join("none").exists());
     let log = create(dir.path());
@@ -154,7 +154,7 @@ async fn a_second_writer_is_refused_and_a_reader_never_creates() {
 async fn other_directories_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("precious"), "x").unwrap();
-    let refused = EmbeddedLog::create_or_open(dir.path(), options());
+    let refused = EmbeddedLog::create_or_open_with(dir.path(), options());
     assert!(matches!(refused, Err(LogError::Foreign { entry, .. }) if entry == "precious"));
 
     // Without its identity a log is not taken for an empty directory.
@@ -162,7 +162,7 @@ async fn other_directories_are_left_alone() {
     let log = create(dir.path());
     fill(&mut *log.writer().await.unwrap(), 0..3).await;
     fs::remove_file(dir.path().join("log.meta")).unwrap();
-    let refused = EmbeddedLog::create_or_open(dir.path(), options());
+    let refused = EmbeddedLog::create_or_open_with(dir.path(), options());
     assert!(
         matches!(refused, Err(LogError::Corrupt { .. })),
         "{refused:?}"
@@ -179,8 +179,8 @@ async fn a_newer_format_is_refused() {
     bytes.push(0);
     fs::write(&meta, bytes).unwrap();
     for refused in [
-        EmbeddedLog::open(dir.path(), options()),
-        EmbeddedLog::create_or_open(dir.path(), options()),
+        EmbeddedLog::open(dir.path()),
+        EmbeddedLog::create_or_open_with(dir.path(), options()),
     ] {
         assert!(matches!(
             refused,
