@@ -28,7 +28,10 @@ pub enum Error {
         crate::ADDRESSES
     )]
     TooFewAddresses { given: usize, needed: usize },
-    #[error("{}: cannot read {address:?}: {reason}; it must look like mysql://user:password@host:port", crate::ADDRESSES)]
+    #[error(
+        "{}: cannot read {address:?}: {reason}; it must look like mysql://user:password@host:port",
+        crate::ADDRESSES
+    )]
     BadAddress { address: String, reason: String },
     #[error("{program} failed ({reason}); its last lines:\n{log}")]
     Program {
@@ -37,7 +40,11 @@ pub enum Error {
         log: String,
     },
     #[error("the server on port {port} did not answer within {seconds} s; its last lines:\n{log}")]
-    NoAnswer { port: u16, seconds: u64, log: String },
+    NoAnswer {
+        port: u16,
+        seconds: u64,
+        log: String,
+    },
     #[error("the server on port {port} is not running")]
     NotRunning { port: u16 },
     #[error("{what} {}: {reason}", .path.display())]
@@ -105,10 +112,14 @@ impl Error {
     }
 }
 
-/// The last lines of a server's log: the only place where it says why it went.
+/// The end of a server's log: the only place where it says why it went.
 pub(crate) fn log_tail(path: &Path) -> String {
-    let text = std::fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+    last_lines(&String::from_utf8_lossy(
+        &std::fs::read(path).unwrap_or_default(),
+    ))
+}
+
+pub(crate) fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(LOG_TAIL);
     if lines.is_empty() {

@@ -104,14 +104,19 @@ mod tests {
         assert_eq!((first.login().port, second.login().port), (3307, 3308));
         assert_eq!(first.login().password, "pw");
         let error = addresses.borrow().unwrap_err().to_string();
-        assert!(error.contains("names 2 server(s) and this process needs at least 3"), "{error}");
+        assert!(
+            error.contains("names 2 server(s) and this process needs at least 3"),
+            "{error}"
+        );
         drop(first);
         assert_eq!(addresses.borrow().unwrap().login().port, 3307);
     }
 
     #[test]
     fn a_bad_address_shows_no_password() {
-        let error = Addresses::parse("mysql://root:secret@[host").unwrap_err().to_string();
+        let error = Addresses::parse("mysql://root:secret@[host")
+            .unwrap_err()
+            .to_string();
         assert!(!error.contains("secret"), "{error}");
         assert!(error.contains("mysql://user:password@host:port"), "{error}");
     }

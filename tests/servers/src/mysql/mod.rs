@@ -154,7 +154,7 @@ impl MySql {
                     .server_id
                     .unwrap_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed));
                 let folder = Folder::new()?;
-                let control = docker::Container::new(folder.path(), &builder.init_args)?;
+                let control = docker::Container::new(folder.path())?;
                 Self::own(Box::new(control), builder, id, folder, None, None)
             }
             Way::Programs(programs) => {

@@ -69,7 +69,8 @@ impl Programs {
         };
         command.arg("--no-defaults");
         if let Origin::Packages(root) = &self.origin {
-            let option = |name: &str, path: &str| format!("--{name}={}/{path}", root.path().display());
+            let option =
+                |name: &str, path: &str| format!("--{name}={}/{path}", root.path().display());
             command.args([
                 option("basedir", "usr"),
                 option("lc-messages-dir", "usr/share/mysql"),
@@ -132,7 +133,10 @@ pub fn sysbench() -> Result<Command> {
     let mut command = loaded(&root, "usr/bin/sysbench");
     // Its Lua scripts lie where it was not installed.
     let scripts = root.path().join("usr/share/sysbench");
-    command.env("LUA_PATH", format!("{0}/?.lua;{0}/?/init.lua;;", scripts.display()));
+    command.env(
+        "LUA_PATH",
+        format!("{0}/?.lua;{0}/?/init.lua;;", scripts.display()),
+    );
     command.current_dir(scripts);
     Ok(command)
 }

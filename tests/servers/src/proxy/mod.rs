@@ -181,11 +181,7 @@ fn accept(listener: &TcpListener, server: &(String, u16), shared: &Arc<Shared>) 
     }
 }
 
-fn connect(
-    client: TcpStream,
-    server: &(String, u16),
-    shared: &Arc<Shared>,
-) -> std::io::Result<()> {
+fn connect(client: TcpStream, server: &(String, u16), shared: &Arc<Shared>) -> std::io::Result<()> {
     let server = TcpStream::connect((server.0.as_str(), server.1))?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -199,7 +195,11 @@ fn connect(
     };
     let commit = Arc::new(Mutex::new(None));
     for (from, to, direction) in [
-        (client.try_clone()?, server.try_clone()?, Direction::ToServer),
+        (
+            client.try_clone()?,
+            server.try_clone()?,
+            Direction::ToServer,
+        ),
         (server, client, Direction::ToClient),
     ] {
         let lane = Lane {

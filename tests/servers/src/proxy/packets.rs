@@ -36,8 +36,8 @@ impl Packets {
                 if self.header.len() < 4 {
                     return;
                 }
-                self.left =
-                    u32::from_le_bytes([self.header[0], self.header[1], self.header[2], 0]) as usize;
+                self.left = u32::from_le_bytes([self.header[0], self.header[1], self.header[2], 0])
+                    as usize;
                 self.head.clear();
                 self.tail.clear();
             }
@@ -45,7 +45,8 @@ impl Packets {
             let (payload, rest) = bytes.split_at(take);
             let missing = KEPT - self.head.len().min(KEPT);
             self.head.extend_from_slice(&payload[..take.min(missing)]);
-            self.tail.extend_from_slice(&payload[take.saturating_sub(KEPT)..]);
+            self.tail
+                .extend_from_slice(&payload[take.saturating_sub(KEPT)..]);
             let surplus = self.tail.len().saturating_sub(KEPT);
             self.tail.drain(..surplus);
             self.left -= take;
@@ -84,7 +85,8 @@ fn ends_with_commit(text: &[u8]) -> bool {
     let Some(start) = end.checked_sub(COMMIT.len()) else {
         return false;
     };
-    let word_before = start > 0 && (text[start - 1].is_ascii_alphanumeric() || text[start - 1] == b'_');
+    let word_before =
+        start > 0 && (text[start - 1].is_ascii_alphanumeric() || text[start - 1] == b'_');
     text[start..end].eq_ignore_ascii_case(COMMIT) && !word_before
 }
 
@@ -98,7 +100,8 @@ impl AnswerEnd {
     /// Whether the answer is complete.
     pub(super) fn feed(&mut self, piece: &[u8]) -> bool {
         let mut ended = false;
-        self.packets.feed(piece, |_, head, _| ended |= is_last(head));
+        self.packets
+            .feed(piece, |_, head, _| ended |= is_last(head));
         ended
     }
 }
