@@ -294,3 +294,6 @@ impl Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
