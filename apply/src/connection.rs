@@ -1,0 +1,278 @@
+//! Connections to the target: TLS modes, the fixed session, and the server's errors as ours.
+//!
+//! Every session has the same settings, so that a literal means the same on each server: READ COMMITTED, UTC, a strict `sql_mode` that
+//! still takes zero and partial dates, checks on. `wait_timeout` is short: an applier that was stopped inside a transaction must not hold
+//! its locks for hours.
+
+use std::{borrow::Cow, time::Duration};
+
+use binferry_schemas::address::{Address, Tls};
+use mysql_async::{
+    Conn, DriverError, Error, IoError, Opts, OptsBuilder, SslOpts, prelude::Queryable,
+};
+
+use crate::error::{ApplyError, ServerFault};
+
+/// Seconds that the server keeps one of our sessions that says nothing; [`KEEPALIVE`] is well below.
+pub const WAIT_TIMEOUT: u64 = 30;
+pub const KEEPALIVE: Duration = Duration::from_secs(8);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// `VALUES ROW(…)` as a table.
+const OLDEST: (u32, u32, u32) = (8, 0, 19);
+const OLDEST_TEXT: &str = "8.0.19";
+
+const SESSION: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', time_zone = '+00:00', \
+    sql_mode = 'STRICT_TRANS_TABLES,STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', \
+    unique_checks = 1, foreign_key_checks = 1, autocommit = 1, innodb_lock_wait_timeout = 10, wait_timeout = 30, \
+    interactive_timeout = 30, max_execution_time = 0, sql_safe_updates = 0, big_tables = 0, explicit_defaults_for_timestamp = 1";
+
+/// A connection, and what its server says of itself.
+#[derive(Debug)]
+pub struct Target {
+    pub conn: Conn,
+    pub max_packet: usize,
+}
+
+/// Connects with the address's TLS mode and prepares the session.
+pub async fn connect(address: &Address) -> Result<Target, ApplyError> {
+    let conn = match address.tls {
+        Tls::Disabled => open(address, None).await?,
+        Tls::Preferred => match open(address, Some(lenient())).await {
+            Err(ApplyError::Tls { .. }) => open(address, None).await?,
+            other => other?,
+        },
+        Tls::Required => open(address, Some(lenient())).await?,
+        Tls::VerifyCa => {
+            open(
+                address,
+                Some(verifying(address).with_danger_skip_domain_validation(true)),
+            )
+            .await?
+        }
+        Tls::VerifyIdentity => open(address, Some(verifying(address))).await?,
+    };
+    prepare(conn, address).await
+}
+
+fn lenient() -> SslOpts {
+    SslOpts::default()
+        .with_danger_accept_invalid_certs(true)
+        .with_danger_skip_domain_validation(true)
+}
+
+fn verifying(address: &Address) -> SslOpts {
+    match &address.ca {
+        Some(ca) => SslOpts::default()
+            .with_root_certs(vec![ca.clone().into()])
+            .with_disable_built_in_roots(true),
+        None => SslOpts::default(),
+    }
+}
+
+async fn open(address: &Address, tls: Option<SslOpts>) -> Result<Conn, ApplyError> {
+    let opts: Opts = OptsBuilder::default()
+        .ip_or_hostname(address.host.clone())
+        .tcp_port(address.port)
+        .user(Some(address.user.clone()))
+        .pass(Some(address.password.expose().to_owned()))
+        .prefer_socket(false)
+        .client_found_rows(true)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(Duration::from_secs(10)))
+        .stmt_cache_size(0)
+        // The greatest packet of the protocol; the server's own limit is asked for and kept to.
+        .max_allowed_packet(Some(1 << 30))
+        .wait_timeout(Some(WAIT_TIMEOUT as usize))
+        .ssl_opts(tls)
+        .into();
+    match tokio::time::timeout(CONNECT_TIMEOUT, Conn::new(opts)).await {
+        Ok(Ok(conn)) => Ok(conn),
+        Ok(Err(error)) => Err(connect_error(error, address)),
+        Err(_) => Err(ApplyError::Unreachable {
+            address: address.to_string(),
+            reason: format!("no answer within {} seconds", CONNECT_TIMEOUT.as_secs()),
+        }),
+    }
+}
+
+fn connect_error(error: Error, address: &Address) -> ApplyError {
+    let address = address.to_string();
+    match error {
+        Error::Server(answer) => {
+            let fault = server_fault(answer);
+            match fault.code {
+                // Too many connections; shutting down; the host's limit.
+                1040 | 1053 | 1203 | 1226 => ApplyError::Unreachable {
+                    address,
+                    reason: fault.to_string(),
+                },
+                _ => ApplyError::Login { address, fault },
+            }
+        }
+        Error::Io(IoError::Tls(error)) => ApplyError::Tls {
+            address,
+            reason: error.to_string(),
+        },
+        Error::Driver(DriverError::NoClientSslFlagFromServer) => ApplyError::Tls {
+            address,
+            reason: "the server offers no TLS".to_owned(),
+        },
+        other => ApplyError::Unreachable {
+            address,
+            reason: other.to_string(),
+        },
+    }
+}
+
+async fn prepare(mut conn: Conn, address: &Address) -> Result<Target, ApplyError> {
+    const DOING: &str = "preparing the session";
+    let fail = |error| from_mysql(error, DOING);
+    let version: Option<String> = conn.query_first("SELECT VERSION()").await.map_err(fail)?;
+    let version = version.unwrap_or_default();
+    if version.to_lowercase().contains("mariadb")
+        || parse_version(&version).is_none_or(|found| found < OLDEST)
+    {
+        return Err(ApplyError::Version {
+            address: address.to_string(),
+            found: version,
+            needed: OLDEST_TEXT,
+        });
+    }
+    conn.query_drop("SET NAMES utf8mb4 COLLATE utf8mb4_bin")
+        .await
+        .map_err(fail)?;
+    conn.query_drop(SESSION).await.map_err(fail)?;
+    // From 8.0.30 on; needs a privilege on some versions, and matters only for tables that we create.
+    let _ = conn
+        .query_drop("SET SESSION sql_generate_invisible_primary_key = 0")
+        .await;
+    let max_packet: Option<u64> = conn
+        .query_first("SELECT @@session.max_allowed_packet")
+        .await
+        .map_err(fail)?;
+    Ok(Target {
+        conn,
+        max_packet: usize::try_from(max_packet.unwrap_or(1 << 22)).unwrap_or(usize::MAX),
+    })
+}
+
+/// The leading numbers of `8.0.36-log`.
+pub fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
+    let mut parts = text
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse::<u32>().ok());
+    Some((parts.next()??, parts.next()??, parts.next()??))
+}
+
+/// An error of the driver as one of ours, without row values.
+pub fn from_mysql(error: Error, doing: &'static str) -> ApplyError {
+    match error {
+        Error::Server(answer) => from_fault(server_fault(answer), doing),
+        Error::Io(error) => ApplyError::Lost {
+            reason: error.to_string(),
+        },
+        Error::Driver(DriverError::ConnectionClosed) => ApplyError::Lost {
+            reason: "the server closed it".to_owned(),
+        },
+        Error::Driver(
+            DriverError::PacketOutOfOrder
+            | DriverError::UnexpectedPacket { .. }
+            | DriverError::PoolDisconnected,
+        ) => ApplyError::Lost {
+            reason: "its packets are out of order".to_owned(),
+        },
+        Error::Driver(DriverError::FromRow { .. } | DriverError::FromValue { .. }) => {
+            ApplyError::Defect("an answer of the server has other columns than expected")
+        }
+        other => ApplyError::Lost {
+            reason: other.to_string(),
+        },
+    }
+}
+
+fn from_fault(fault: ServerFault, doing: &'static str) -> ApplyError {
+    match fault.code {
+        1290 => ApplyError::ReadOnly {
+            setting: match fault.message.as_deref() {
+                Some(text) if text.contains("super-read-only") => "super_read_only",
+                _ => "read_only",
+            },
+        },
+        1836 => ApplyError::ReadOnly {
+            setting: "innodb_read_only",
+        },
+        // Shutting down, killed, timed out while idle.
+        1053 | 1079 | 1152 | 1158..=1161 | 3169 | 4031 => ApplyError::Lost {
+            reason: fault.to_string(),
+        },
+        1044 | 1142 | 1143 | 1227 | 1370 | 3941 => ApplyError::Privilege { fault },
+        _ => ApplyError::Server {
+            doing,
+            place: None,
+            table: None,
+            fault,
+        },
+    }
+}
+
+pub fn server_fault(answer: mysql_async::ServerError) -> ServerFault {
+    // Codes whose text names schema objects, users and settings, and never a value of a row.
+    let harmless = matches!(
+        answer.code,
+        1040 | 1044
+            | 1045
+            | 1049
+            | 1053
+            | 1054
+            | 1142
+            | 1143
+            | 1146
+            | 1153
+            | 1205
+            | 1213
+            | 1226
+            | 1227
+            | 1231
+            | 1290
+            | 1370
+            | 1698
+            | 1820
+            | 1836
+            | 1862
+            | 3024
+            | 3159
+            | 3955
+    );
+    ServerFault {
+        code: answer.code,
+        state: answer.state,
+        message: harmless.then_some(answer.message),
+    }
+}
+
+/// The key's name in the text of error 1062, `… for key 'table.key'`: the only part of it that holds no value.
+pub fn duplicate_key_name(message: &str) -> Option<Cow<'_, str>> {
+    let rest = message.rsplit_once(" for key '")?.1;
+    let name = rest.strip_suffix('\'')?;
+    Some(Cow::Borrowed(
+        name.split_once('.').map_or(name, |(_, key)| key),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert_eq!(parse_version("8.0.36-log"), Some((8, 0, 36)));
+        assert_eq!(parse_version("x"), None);
+    }
+
+    #[test]
+    fn duplicate_key_names_hold_no_value() {
+        let message = "Duplicate entry 'x' for key 'y' for key 't.PRIMARY'";
+        assert_eq!(duplicate_key_name(message).as_deref(), Some("PRIMARY"));
+        assert_eq!(duplicate_key_name("something else"), None);
+    }
+}

@@ -1,0 +1,364 @@
+//! What can go wrong while applying. No message holds a value of a row: servers put values into theirs (`Duplicate entry '…'`), so a
+//! server's text is kept only for the codes that name nothing but schema objects and settings.
+
+use std::fmt;
+
+use binferry_schemas::{
+    datum::DatumError,
+    fault::{Fault, Kind},
+    fingerprint::Fingerprint,
+    gtid::{Gtid, Uuid},
+    record::{DdlEffect, Offset, RecordError},
+    row::RowSchemaError,
+};
+use binferry_transport::error::LogError;
+
+/// The transaction that something happened in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub gtid: Gtid,
+    /// Of the record.
+    pub offset: Offset,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "transaction {} (record {})", self.gtid, self.offset.0)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TableName {
+    pub database: String,
+    pub table: String,
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.database, self.table)
+    }
+}
+
+/// The server's answer, without row values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the server answered error {code} ({state}){}", .message.as_ref().map(|m| format!(": {m}")).unwrap_or_default())]
+pub struct ServerFault {
+    pub code: u16,
+    pub state: String,
+    pub message: Option<String>,
+}
+
+/// How a change and the target's row disagree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConflictKind {
+    /// The row to update or delete is not there.
+    RowMissing,
+    /// The row to insert is there.
+    RowExists,
+    /// The row is there, and differs from the before image.
+    RowDiffers,
+    /// Another row holds the value of a unique key.
+    UniqueKey,
+    /// A foreign key forbids it.
+    ForeignKey,
+    /// A CHECK constraint of the target's forbids it.
+    Check,
+}
+
+impl fmt::Display for ConflictKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RowMissing => "the row is missing on the target",
+            Self::RowExists => "the row is on the target already",
+            Self::RowDiffers => "the target's row differs from the source's row before the change",
+            Self::UniqueKey => "another row of the target holds the unique key's value",
+            Self::ForeignKey => "a foreign key of the target forbids the change",
+            Self::Check => "a CHECK constraint of the target forbids the change",
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    pub kind: ConflictKind,
+    pub table: TableName,
+    /// Names of the columns that identify the row; empty for a table without a primary key.
+    pub key: Vec<String>,
+    /// Names of the columns that differ from the before image, as far as known.
+    pub differing: Vec<String>,
+    /// The unique key that is taken.
+    pub index: Option<String>,
+    pub place: Place,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "conflict in {}, table {}: {}",
+            self.place, self.table, self.kind
+        )?;
+        if self.key.is_empty() {
+            write!(f, "; the table has no primary key")?;
+        } else {
+            write!(f, "; key columns: {}", self.key.join(", "))?;
+        }
+        if !self.differing.is_empty() {
+            write!(f, "; differing columns: {}", self.differing.join(", "))?;
+        }
+        if let Some(index) = &self.index {
+            write!(f, "; key: {index}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a target's table cannot take a source table's rows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TableProblem {
+    #[error("the table does not exist on the target, or the user may not see it")]
+    Missing,
+    #[error("column {column} does not exist on the target")]
+    ColumnMissing { column: String },
+    #[error("column {column} is {found} on the target, which cannot hold every value of {needed}")]
+    Narrow {
+        column: String,
+        needed: String,
+        found: String,
+    },
+    #[error("column {column} of the target is not in the source, is NOT NULL and has no default")]
+    Required { column: String },
+    #[error("the source's primary key ({}) is not a primary or unique key of the target's table", .columns.join(", "))]
+    Key { columns: Vec<String> },
+    #[error(
+        "the target's table has the trigger {trigger}, which would change rows that the log carries as well"
+    )]
+    Trigger { trigger: String },
+    #[error("the target's table uses the engine {engine}, which has no transactions")]
+    Engine { engine: String },
+    #[error("it is a view on the target")]
+    View,
+}
+
+/// A DDL statement of the source's that passed, and that the table's next rows depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedDdl {
+    pub gtid: Gtid,
+    pub statement: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    #[error("cannot reach the target {address}: {reason}")]
+    Unreachable { address: String, reason: String },
+    #[error("the target {address} refuses the login: {fault}")]
+    Login { address: String, fault: ServerFault },
+    #[error("TLS with the target {address} failed: {reason}")]
+    Tls { address: String, reason: String },
+    #[error("the target {address} runs MySQL {found}; {needed} or newer is needed")]
+    Version {
+        address: String,
+        found: String,
+        needed: &'static str,
+    },
+    #[error("the target is read-only ({setting} is ON)")]
+    ReadOnly { setting: &'static str },
+    #[error("the user lacks a privilege on the target: {fault}")]
+    Privilege { fault: ServerFault },
+    #[error("the connection to the target was lost: {reason}")]
+    Lost { reason: String },
+    #[error("the target refused a statement ({doing}): {fault}")]
+    Server {
+        doing: &'static str,
+        place: Option<Place>,
+        table: Option<TableName>,
+        fault: ServerFault,
+    },
+
+    #[error(
+        "stream {stream:?} of the target belongs to the log {target}, and this is the log {log}"
+    )]
+    NotPaired {
+        stream: String,
+        target: Uuid,
+        log: Uuid,
+    },
+    #[error("the target needs the log from record {needed} on, and it begins at record {start}: the records {needed} to {} have expired", .start.saturating_sub(1))]
+    Expired { needed: u64, start: u64 },
+    #[error(
+        "the target has applied the log up to record {applied}, and the log ends at record {end}: the log has lost records, or is an older copy"
+    )]
+    Ahead { applied: u64, end: u64 },
+    #[error("another applier has taken over the stream {stream:?}")]
+    Superseded { stream: String },
+    #[error("the progress of stream {stream:?} on the target cannot be read: {reason}")]
+    Progress { stream: String, reason: String },
+
+    #[error("{}, table {table}: {problem}{}", place_text(.place), after_text(.after))]
+    Table {
+        table: TableName,
+        place: Option<Place>,
+        problem: TableProblem,
+        after: Option<Box<PassedDdl>>,
+    },
+    #[error("{place}: {}, which cannot be replayed on the target yet: {statement}", effect_text(.effect))]
+    DdlStop {
+        place: Place,
+        effect: DdlEffect,
+        statement: String,
+    },
+    #[error("{0}")]
+    Conflict(Box<Conflict>),
+    #[error("{place}, table {table}, column {column}: {reason}")]
+    Value {
+        place: Place,
+        table: TableName,
+        column: String,
+        reason: &'static str,
+    },
+    #[error("{place}, table {table}: the image of a row leaves columns out")]
+    PartialImage { place: Place, table: TableName },
+    #[error(
+        "{place}, table {table}: a row needs a statement of {bytes} bytes, and the target's max_allowed_packet is {limit}"
+    )]
+    RowTooLarge {
+        place: Place,
+        table: TableName,
+        bytes: u64,
+        limit: u64,
+    },
+
+    #[error("reading the log failed")]
+    Log(#[from] LogError),
+    #[error("record {offset} of the log cannot be read")]
+    Record {
+        offset: u64,
+        #[source]
+        source: RecordError,
+    },
+    #[error("{place}: {reason}")]
+    Malformed { place: Place, reason: &'static str },
+    #[error("{place}: a row cannot be read")]
+    Datum {
+        place: Place,
+        #[source]
+        source: DatumError,
+    },
+    #[error("the log's row schema {fingerprint} cannot be read")]
+    RowSchema {
+        fingerprint: Fingerprint,
+        #[source]
+        source: RowSchemaError,
+    },
+    #[error("the log lacks the row schema {fingerprint}, which {place} refers to")]
+    SchemaMissing {
+        fingerprint: Fingerprint,
+        place: Place,
+    },
+    #[error("defect in the applier: {0}")]
+    Defect(&'static str),
+}
+
+fn place_text(place: &Option<Place>) -> String {
+    place
+        .map(|place| place.to_string())
+        .unwrap_or_else(|| "preflight".to_owned())
+}
+
+fn after_text(ddl: &Option<Box<PassedDdl>>) -> String {
+    ddl.as_ref()
+        .map(|ddl| {
+            format!(
+                " (after the source's statement in {}: {})",
+                ddl.gtid, ddl.statement
+            )
+        })
+        .unwrap_or_default()
+}
+
+fn effect_text(effect: &DdlEffect) -> &'static str {
+    match effect {
+        DdlEffect::Truncate => "TRUNCATE of a captured table",
+        DdlEffect::Drop => "DROP of a captured table",
+        DdlEffect::Rename => "RENAME of a captured table",
+        DdlEffect::Unknown => "a statement that is not understood and may touch a captured table",
+        DdlEffect::None | DdlEffect::Define => "a schema change",
+    }
+}
+
+impl Fault for ApplyError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Unreachable { .. } | Self::Lost { .. } => Kind::Unreachable,
+            Self::Login { .. }
+            | Self::Tls { .. }
+            | Self::Version { .. }
+            | Self::ReadOnly { .. }
+            | Self::Privilege { .. }
+            | Self::NotPaired { .. }
+            | Self::Superseded { .. }
+            | Self::Progress { .. } => Kind::Configuration,
+            Self::Table { .. }
+            | Self::Server { .. }
+            | Self::Expired { .. }
+            | Self::Ahead { .. }
+            | Self::DdlStop { .. }
+            | Self::Conflict(_)
+            | Self::Value { .. }
+            | Self::PartialImage { .. }
+            | Self::RowTooLarge { .. }
+            | Self::Malformed { .. }
+            | Self::Datum { .. }
+            | Self::SchemaMissing { .. } => Kind::Data,
+            Self::RowSchema { .. } => Kind::Data,
+            Self::Log(error) => error.kind(),
+            Self::Record { source, .. } => source.kind(),
+            Self::Defect(_) => Kind::Defect,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unreachable { .. } | Self::Lost { .. } => {
+                "check that the server runs and that host and port of --target are right".to_owned()
+            }
+            Self::Login { .. } => "check the user in --target and BINFERRY_TARGET_PASSWORD".to_owned(),
+            Self::Tls { .. } => "check ?tls= and ?ca= of --target".to_owned(),
+            Self::Version { needed, .. } => format!("use a target with MySQL {needed} or newer"),
+            Self::ReadOnly { setting } => format!("SET GLOBAL {setting} = OFF, or point --target at the writable server"),
+            Self::Privilege { .. } => {
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON the tables, and CREATE, SELECT, INSERT, UPDATE, DELETE ON binferry.* to the user"
+                    .to_owned()
+            }
+            Self::NotPaired { stream, target, .. } => format!(
+                "use the log {target}; to start over with this log, empty the tables and DELETE the rows of stream {stream:?} from binferry.progress and binferry.stream"
+            ),
+            Self::Expired { .. } => {
+                "restore the log's older segments, or build the target again from a copy of the source".to_owned()
+            }
+            Self::Ahead { .. } => "use the log that the target was fed from".to_owned(),
+            Self::Superseded { .. } => "stop one of the two appliers; the newer one goes on".to_owned(),
+            Self::Progress { .. } => "use the version of binferry that wrote it".to_owned(),
+            Self::Table { problem, .. } => match problem {
+                TableProblem::Missing => "create the table on the target as on the source, or leave it out with --tables".to_owned(),
+                TableProblem::ColumnMissing { column } => format!("ALTER TABLE … ADD COLUMN {column} on the target"),
+                TableProblem::Narrow { column, needed, .. } => format!("ALTER TABLE … MODIFY {column} {needed} on the target"),
+                TableProblem::Required { column } => format!("give the column {column} a default, or let it be NULL"),
+                TableProblem::Key { columns } => format!("ALTER TABLE … ADD PRIMARY KEY ({}) on the target", columns.join(", ")),
+                TableProblem::Trigger { trigger } => format!("DROP TRIGGER {trigger} on the target"),
+                TableProblem::Engine { .. } => "ALTER TABLE … ENGINE = InnoDB on the target".to_owned(),
+                TableProblem::View => "replace the view by a table".to_owned(),
+            },
+            Self::DdlStop { .. } => {
+                "bring the target to the state after the statement by hand, and pass the transaction with binferry skip".to_owned()
+            }
+            Self::Conflict(_) => "compare the row on both servers and repair the target's, then start again".to_owned(),
+            Self::RowTooLarge { bytes, .. } => format!("SET GLOBAL max_allowed_packet to at least {bytes} on the target"),
+            Self::PartialImage { .. } => "SET GLOBAL binlog_row_image = FULL on the source".to_owned(),
+            Self::Log(error) => return error.hint(),
+            Self::Record { source, .. } => return source.hint(),
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! Applies a log to a MySQL server, exactly once.
+//!
+//! Each record that counts (the fold decides) becomes row changes; changes of several transactions become the net effect on each row, and
+//! few large statements; these and the progress row are one transaction on the target. What does not fit the target stops the stream with
+//! an error that names the transaction, the table and the columns.
+//!
+//! In the order of the flow: [`planner`](crate::planner) reads and folds the log, `tables` and `target` find where rows go, `net` and
+//! `batch` order the changes, `render` writes SQL, `executor` runs it, `progress` makes it count once, and [`Applier`] holds the loop.
+
+mod applier;
+mod batch;
+mod change;
+mod connection;
+mod error;
+mod executor;
+mod net;
+mod options;
+mod plan;
+mod planner;
+mod preflight;
+mod progress;
+mod render;
+mod retry;
+mod tables;
+mod target;
+
+pub use self::{
+    applier::{Applier, Outcome, Progress, reader_name},
+    error::{
+        ApplyError, Conflict, ConflictKind, PassedDdl, Place, ServerFault, TableName, TableProblem,
+    },
+    options::{GroupLimits, Options},
+    preflight::{Finding, Severity, preflight},
+    progress::TargetProgress,
+};
+
+use binferry_schemas::address::Address;
+
+/// What the target says of a stream; `None` when it has never been applied there.
+pub async fn read_progress(
+    address: &Address,
+    stream: &str,
+) -> Result<Option<TargetProgress>, ApplyError> {
+    let mut target = connection::connect(address).await?;
+    let found = progress::read(&mut target.conn, stream).await;
+    // The session ends either way.
+    let _ = target.conn.disconnect().await;
+    found
+}

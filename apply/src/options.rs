@@ -1,0 +1,48 @@
+//! What an applier is told.
+
+use std::{sync::Arc, time::Duration};
+
+use binferry_schemas::address::Address;
+use binferry_transport::log::Log;
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub address: Address,
+    /// Names the progress on the target.
+    pub stream: String,
+    pub log: Arc<dyn Log>,
+    pub group: GroupLimits,
+    /// How long to go on trying, without any progress, to reach a target that is out of reach.
+    pub patience: Duration,
+}
+
+impl Options {
+    pub fn new(address: Address, log: Arc<dyn Log>) -> Self {
+        Self {
+            address,
+            stream: "main".to_owned(),
+            log,
+            group: GroupLimits::default(),
+            patience: Duration::from_secs(300),
+        }
+    }
+}
+
+/// At most so much of a backlog shares a target transaction. A single transaction may be larger.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupLimits {
+    pub transactions: u64,
+    pub rows: usize,
+    /// Of the log's records.
+    pub bytes: usize,
+}
+
+impl Default for GroupLimits {
+    fn default() -> Self {
+        Self {
+            transactions: 5_000,
+            rows: 4_000,
+            bytes: 4 << 20,
+        }
+    }
+}

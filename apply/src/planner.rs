@@ -1,0 +1,543 @@
+//! From the log to units of work: reads, folds, decodes, groups and renders, ahead of the executor.
+//!
+//! Grouping: what has been read and is whole goes out as soon as the executor can take it, so an idle stream has no added delay; while the
+//! executor is busy, a group grows up to its limits. A group never spans a schema change.
+//!
+//! A transaction of several chunks is not touched before its last chunk has made it count: then its chunks are read again from the first
+//! one, and go out in parts, so memory stays bounded and nothing has ever to be taken back for a transaction that turns out void.
+//!
+//! An error goes out as the last unit: everything before it is applied first.
+
+use std::{sync::Arc, time::Duration};
+
+use binferry_schemas::{
+    address::Address,
+    gtid::GtidSet,
+    record::{
+        Body, Change, DdlEffect, FoldState, Head as RecordHead, HeadBody, Offset, Operation,
+        Record, WriteSet,
+    },
+};
+use binferry_transport::{
+    fold::{Fold, Outcome},
+    log::{Log, Reader, Stored},
+};
+use bytes::Bytes;
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    batch::{self, Limits, Refusal},
+    change::RowChange,
+    error::{ApplyError, PassedDdl, Place},
+    options::GroupLimits,
+    plan::{End, Group, Part, Unit},
+    tables::Tables,
+};
+
+/// An advance that holds no transaction (a checkpoint, a heartbeat) is stored after this time.
+const IDLE_ADVANCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub struct Planner {
+    log: Arc<dyn Log>,
+    fold: Fold,
+    tables: Tables,
+    limits: Limits,
+    group: GroupLimits,
+    until: Option<GtidSet>,
+    out: mpsc::Sender<Unit>,
+    pending: Pending,
+    sent: Offset,
+    sent_at: Instant,
+}
+
+/// The group that grows.
+#[derive(Debug, Default)]
+struct Pending {
+    changes: Vec<RowChange>,
+    bytes: usize,
+    transactions: u64,
+    state: Option<Box<FoldState>>,
+}
+
+/// Why planning ends without an error of its own: nobody takes the units any more.
+struct Closed;
+
+enum Stop {
+    Closed,
+    Reached,
+    Failed(ApplyError),
+}
+
+impl From<ApplyError> for Stop {
+    fn from(error: ApplyError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Closed> for Stop {
+    fn from(_: Closed) -> Self {
+        Self::Closed
+    }
+}
+
+impl Planner {
+    pub fn new(
+        log: Arc<dyn Log>,
+        state: FoldState,
+        address: Address,
+        limits: Limits,
+        group: GroupLimits,
+        until: Option<GtidSet>,
+        out: mpsc::Sender<Unit>,
+    ) -> Self {
+        let sent = state.offset;
+        Self {
+            tables: Tables::new(Arc::clone(&log), address),
+            log,
+            fold: Fold::resume(state).0,
+            limits,
+            group,
+            until,
+            out,
+            pending: Pending::default(),
+            sent,
+            sent_at: Instant::now(),
+        }
+    }
+
+    pub async fn run(mut self) {
+        let end = match self.plan().await {
+            Ok(()) | Err(Stop::Closed) => return,
+            Err(Stop::Reached) => End::Reached,
+            Err(Stop::Failed(error)) => End::Failed(error),
+        };
+        if self.flush().await.is_ok() {
+            // Closed: nobody wants to know.
+            let _ = self.out.send(Unit::End(end)).await;
+        }
+    }
+
+    fn reached(&self) -> bool {
+        self.until
+            .as_ref()
+            .is_some_and(|until| self.fold.state().set.contains_set(until))
+    }
+
+    async fn plan(&mut self) -> Result<(), Stop> {
+        if self.reached() {
+            return Err(Stop::Reached);
+        }
+        // Open transactions are read again when their last chunk has come, so reading goes on at the state's own offset.
+        let reader = self
+            .log
+            .reader(self.fold.state().offset)
+            .await
+            .map_err(ApplyError::from)?;
+        let mut batches = prefetch(reader);
+        let out = self.out.clone();
+        loop {
+            let ready = self.pending.state.is_some();
+            let due = self.sent_at + IDLE_ADVANCE;
+            tokio::select! {
+                biased;
+                permit = out.reserve(), if ready => {
+                    let permit = permit.map_err(|_| Closed)?;
+                    permit.send(self.take_group()?);
+                }
+                batch = batches.recv() => {
+                    let batch = batch
+                        .ok_or(ApplyError::Defect("the log's reader ended without an error"))?
+                        .map_err(ApplyError::from)?;
+                    for stored in batch {
+                        self.record(stored).await?;
+                    }
+                }
+                () = tokio::time::sleep_until(due), if !ready => {
+                    self.sent_at = Instant::now();
+                    if self.fold.state().offset > self.sent {
+                        self.pending.state = Some(Box::new(self.fold.state().clone()));
+                    }
+                }
+                () = out.closed() => return Err(Stop::Closed),
+            }
+        }
+    }
+
+    async fn record(&mut self, stored: Stored) -> Result<(), Stop> {
+        let Stored { offset, bytes } = stored;
+        let broken = |source| ApplyError::Record {
+            offset: offset.0,
+            source,
+        };
+        let head = RecordHead::decode(&bytes).map_err(broken)?;
+        let step = self.fold.step(offset, &head);
+        // Chunks of a voided transaction were never touched.
+        let Outcome::Chunk {
+            first,
+            last,
+            again: false,
+        } = step.outcome
+        else {
+            return Ok(());
+        };
+        if !last {
+            return Ok(());
+        }
+        if first < offset {
+            let end = self.fold.state().clone();
+            self.flush().await?;
+            self.stream(first, offset, &head, end).await?;
+            self.sent_now();
+        } else {
+            let block = Bytes::from(bytes);
+            let record = Record::decode(&block).map_err(broken)?;
+            match record.body {
+                Body::WriteSet(write_set) => self.transaction(offset, &block, &write_set).await?,
+                Body::Ddl(ddl) => {
+                    let place = Place {
+                        gtid: ddl.transaction.gtid,
+                        offset,
+                    };
+                    match ddl.effect {
+                        DdlEffect::None => {}
+                        DdlEffect::Define => {
+                            self.flush().await?;
+                            self.tables.forget(
+                                &ddl.tables,
+                                PassedDdl {
+                                    gtid: place.gtid,
+                                    statement: ddl.statement,
+                                },
+                            );
+                        }
+                        effect => {
+                            return Err(Stop::Failed(ApplyError::DdlStop {
+                                place,
+                                effect,
+                                statement: ddl.statement,
+                            }));
+                        }
+                    }
+                    self.accepted();
+                }
+                _ => {
+                    return Err(Stop::Failed(ApplyError::Defect(
+                        "a chunk that is neither a write-set nor a DDL",
+                    )));
+                }
+            }
+        }
+        if self.reached() {
+            return Err(Stop::Reached);
+        }
+        Ok(())
+    }
+
+    /// A transaction that is one record.
+    async fn transaction(
+        &mut self,
+        offset: Offset,
+        block: &Bytes,
+        write_set: &WriteSet<'_>,
+    ) -> Result<(), Stop> {
+        let place = Arc::new(Place {
+            gtid: write_set.transaction.gtid,
+            offset,
+        });
+        let mut joiner = Joiner::default();
+        let changes = self.changes(block, write_set, &place, &mut joiner).await?;
+        joiner.finish(&place)?;
+        let bytes = block.len();
+        let full = self.pending.bytes + bytes > self.group.bytes
+            || self.pending.changes.len() + changes.len() > self.group.rows
+            || self.pending.transactions >= self.group.transactions;
+        if full {
+            self.flush().await?;
+        }
+        self.pending.bytes += bytes;
+        self.pending.changes.extend(changes);
+        self.accepted();
+        Ok(())
+    }
+
+    fn accepted(&mut self) {
+        self.pending.transactions += 1;
+        self.pending.state = Some(Box::new(self.fold.state().clone()));
+    }
+
+    /// A transaction that is several records: reads it again from its first chunk.
+    async fn stream(
+        &mut self,
+        first: Offset,
+        last: Offset,
+        head: &RecordHead,
+        end: FoldState,
+    ) -> Result<(), Stop> {
+        let Some(gtid) = gtid_of(head) else {
+            return Err(Stop::Failed(ApplyError::Defect(
+                "a chunk without a transaction",
+            )));
+        };
+        let mut reader = self.log.reader(first).await.map_err(ApplyError::from)?;
+        let mut next_chunk = 0;
+        let mut joiner = Joiner::default();
+        loop {
+            for Stored { offset, bytes } in reader.next().await.map_err(ApplyError::from)? {
+                let broken = |source| ApplyError::Record {
+                    offset: offset.0,
+                    source,
+                };
+                let found = RecordHead::decode(&bytes).map_err(broken)?;
+                let HeadBody::WriteSet(chunk) = &found.body else {
+                    continue;
+                };
+                // The fold has accepted the chunks from `first` to `last` of this incarnation; a repeat comes with a number that was there.
+                if found.header.incarnation != head.header.incarnation
+                    || chunk.gtid != gtid
+                    || chunk.chunk != next_chunk
+                {
+                    continue;
+                }
+                let place = Arc::new(Place { gtid, offset });
+                let block = Bytes::from(bytes);
+                let record = Record::decode(&block).map_err(broken)?;
+                let Body::WriteSet(write_set) = &record.body else {
+                    continue;
+                };
+                let changes = self.changes(&block, write_set, &place, &mut joiner).await?;
+                let ends = offset == last;
+                if ends {
+                    joiner.finish(&place)?;
+                }
+                let part = Part {
+                    first: next_chunk == 0,
+                    statements: batch::in_order(&changes, &self.limits)?,
+                    changes,
+                    end: ends.then(|| Box::new(end.clone())),
+                };
+                self.out.send(Unit::Part(part)).await.map_err(|_| Closed)?;
+                next_chunk += 1;
+                if ends {
+                    return Ok(());
+                }
+                if offset > last {
+                    return Err(Stop::Failed(ApplyError::Defect(
+                        "a streamed transaction without its last chunk",
+                    )));
+                }
+            }
+        }
+    }
+
+    async fn changes(
+        &mut self,
+        block: &Bytes,
+        write_set: &WriteSet<'_>,
+        place: &Arc<Place>,
+        joiner: &mut Joiner,
+    ) -> Result<Vec<RowChange>, ApplyError> {
+        let mut mappings = Vec::with_capacity(write_set.tables.len());
+        let mut out = Vec::with_capacity(
+            usize::try_from(write_set.changes.count)
+                .unwrap_or(0)
+                .min(1 << 16),
+        );
+        for _ in &write_set.tables {
+            mappings.push(None);
+        }
+        for change in &write_set.changes {
+            let change = change.map_err(|source| ApplyError::Record {
+                offset: place.offset.0,
+                source,
+            })?;
+            let at = change.table as usize;
+            let Some(table) = write_set.tables.get(at) else {
+                return Err(ApplyError::Malformed {
+                    place: **place,
+                    reason: "a change of a table that the record does not name",
+                });
+            };
+            let mapping = match &mappings[at] {
+                Some(mapping) => Arc::clone(mapping),
+                None => {
+                    // Only tables that rows follow for: the source may name others.
+                    let mapping = self.tables.mapping(table, place).await?;
+                    Arc::clone(mappings[at].insert(mapping))
+                }
+            };
+            let partial = [&change.before, &change.after]
+                .into_iter()
+                .flatten()
+                .any(|image| {
+                    image
+                        .present
+                        .is_some_and(|bitmap| !is_full(bitmap, mapping.columns.len()))
+                });
+            if partial {
+                return Err(ApplyError::PartialImage {
+                    place: **place,
+                    table: mapping.name.clone(),
+                });
+            }
+            let Some((before, after)) = joiner.take(block, &change, place)? else {
+                continue;
+            };
+            out.push(RowChange {
+                operation: change.operation,
+                before,
+                after,
+                mapping,
+                place: Arc::clone(place),
+            });
+        }
+        Ok(out)
+    }
+
+    fn take_group(&mut self) -> Result<Unit, ApplyError> {
+        let Pending {
+            changes,
+            transactions,
+            state,
+            ..
+        } = std::mem::take(&mut self.pending);
+        self.sent_now();
+        let statements = match batch::net_effect(&changes, &self.limits) {
+            Ok(statements) => Some(statements),
+            // The row to blame, and the transactions before it, show one by one.
+            Err(Refusal::Contradiction) => None,
+            Err(Refusal::Error(ApplyError::Value { .. } | ApplyError::RowTooLarge { .. })) => None,
+            Err(Refusal::Error(error)) => return Err(error),
+        };
+        Ok(Unit::Group(Group {
+            changes,
+            statements,
+            state: state.unwrap_or_else(|| Box::new(self.fold.state().clone())),
+            transactions,
+        }))
+    }
+
+    fn sent_now(&mut self) {
+        self.sent = self.fold.state().offset;
+        self.sent_at = Instant::now();
+    }
+
+    async fn flush(&mut self) -> Result<(), Stop> {
+        if self.pending.state.is_some() {
+            let group = self.take_group()?;
+            self.out.send(group).await.map_err(|_| Closed)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_full(bitmap: &[u8], columns: usize) -> bool {
+    (0..columns).all(|at| {
+        bitmap
+            .get(at / 8)
+            .is_some_and(|byte| byte >> (at % 8) & 1 == 1)
+    })
+}
+
+fn gtid_of(head: &RecordHead) -> Option<binferry_schemas::gtid::Gtid> {
+    match &head.body {
+        HeadBody::WriteSet(head) | HeadBody::Ddl(head) => Some(head.gtid),
+        _ => None,
+    }
+}
+
+/// Reads ahead, at most a few batches.
+fn prefetch(
+    mut reader: Box<dyn Reader>,
+) -> mpsc::Receiver<Result<Vec<Stored>, binferry_transport::error::LogError>> {
+    let (sender, receiver) = mpsc::channel(2);
+    // Ends when the receiver goes: `next` at the log's end is abandoned.
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = sender.closed() => return,
+                batch = reader.next() => {
+                    let failed = batch.is_err();
+                    if sender.send(batch).await.is_err() || failed {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    receiver
+}
+
+/// Joins the fragments of large rows: before images first, then after images.
+#[derive(Debug, Default)]
+struct Joiner {
+    open: Option<Fragments>,
+}
+
+#[derive(Debug)]
+struct Fragments {
+    operation: Operation,
+    table: u32,
+    before: Option<Vec<u8>>,
+    after: Option<Vec<u8>>,
+}
+
+/// Before and after.
+type Images = (Option<Bytes>, Option<Bytes>);
+
+impl Joiner {
+    /// The whole images, when the change completes a row.
+    fn take(
+        &mut self,
+        block: &Bytes,
+        change: &Change<'_>,
+        place: &Place,
+    ) -> Result<Option<Images>, ApplyError> {
+        if self.open.is_none() && !change.more {
+            let slice = |datum: &[u8]| block.slice_ref(datum);
+            return Ok(Some((
+                change.before.map(|image| slice(image.datum)),
+                change.after.map(|image| slice(image.datum)),
+            )));
+        }
+        let open = self.open.get_or_insert_with(|| Fragments {
+            operation: change.operation,
+            table: change.table,
+            before: None,
+            after: None,
+        });
+        if open.operation != change.operation || open.table != change.table {
+            return Err(ApplyError::Malformed {
+                place: *place,
+                reason: "a row is followed by another before it is whole",
+            });
+        }
+        for (whole, part) in [
+            (&mut open.before, &change.before),
+            (&mut open.after, &change.after),
+        ] {
+            if let Some(part) = part {
+                whole
+                    .get_or_insert_with(Vec::new)
+                    .extend_from_slice(part.datum);
+            }
+        }
+        if change.more {
+            return Ok(None);
+        }
+        Ok(self
+            .open
+            .take()
+            .map(|row| (row.before.map(Bytes::from), row.after.map(Bytes::from))))
+    }
+
+    fn finish(&self, place: &Place) -> Result<(), ApplyError> {
+        match self.open {
+            None => Ok(()),
+            Some(_) => Err(ApplyError::Malformed {
+                place: *place,
+                reason: "the transaction ends in the middle of a row",
+            }),
+        }
+    }
+}

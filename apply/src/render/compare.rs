@@ -1,0 +1,96 @@
+//! Exact comparison of a column with a value: byte for byte, NULL equal to NULL.
+//!
+//! `=` would blur what differs: text by its collation, JSON by the order of members. So text is compared as bytes in the column's own
+//! character set, JSON as the text that the server prints. What `=` tells apart exactly is compared as it is, so that an index helps.
+//! (One pair is left: the DOUBLEs 0 and -0 compare equal.)
+
+use binferry_schemas::row::ColumnType;
+
+use super::literal::is_text;
+use crate::target::mapping::{MappedColumn, Mapping};
+
+/// `t.column <=> other`, exact.
+pub fn put_exact(
+    out: &mut Vec<u8>,
+    mapping: &Mapping,
+    at: usize,
+    put_other: impl FnOnce(&mut Vec<u8>),
+) {
+    let (column, ty) = (&mapping.columns[at], &mapping.schema.columns[at].ty);
+    match ty {
+        _ if is_text(ty) => {
+            out.extend_from_slice(b"CAST(");
+            put_column(out, column);
+            out.extend_from_slice(b" AS BINARY)<=>CAST(");
+            match column.charset.as_ref().filter(|charset| !charset.is_utf8()) {
+                None => put_other(out),
+                Some(charset) => {
+                    out.extend_from_slice(b"CONVERT(");
+                    put_other(out);
+                    out.extend_from_slice(b" USING ");
+                    out.extend_from_slice(charset.name().as_bytes());
+                    out.push(b')');
+                }
+            }
+            out.extend_from_slice(b" AS BINARY)");
+        }
+        ColumnType::Enum { .. } | ColumnType::Set { .. } => {
+            out.extend_from_slice(b"CAST(CONVERT(");
+            put_column(out, column);
+            out.extend_from_slice(b" USING utf8mb4) AS BINARY)<=>CAST(");
+            put_other(out);
+            out.extend_from_slice(b" AS BINARY)");
+        }
+        ColumnType::Json => {
+            out.extend_from_slice(b"CAST(CAST(");
+            put_column(out, column);
+            out.extend_from_slice(b" AS CHAR) AS BINARY)<=>CAST(");
+            put_other(out);
+            out.extend_from_slice(b" AS BINARY)");
+        }
+        ColumnType::Geometry { .. } | ColumnType::Vector { .. } => {
+            out.extend_from_slice(b"CAST(");
+            put_column(out, column);
+            out.extend_from_slice(b" AS BINARY)<=>");
+            put_other(out);
+        }
+        _ => {
+            put_column(out, column);
+            out.extend_from_slice(b"<=>");
+            put_other(out);
+        }
+    }
+}
+
+/// `t.column = other` in the form that finds the row by the key's index; it may find a row that is equal only by collation.
+pub fn put_key(
+    out: &mut Vec<u8>,
+    mapping: &Mapping,
+    at: usize,
+    put_other: impl FnOnce(&mut Vec<u8>),
+) {
+    let column = &mapping.columns[at];
+    put_column(out, column);
+    out.push(b'=');
+    match (&column.charset, &column.collation) {
+        (Some(charset), Some(collation)) => {
+            out.extend_from_slice(b"CONVERT(");
+            put_other(out);
+            out.extend_from_slice(b" USING ");
+            out.extend_from_slice(charset.name().as_bytes());
+            out.extend_from_slice(b") COLLATE ");
+            out.extend_from_slice(collation.name().as_bytes());
+        }
+        _ => put_other(out),
+    }
+}
+
+/// True when [`put_key`] alone is exact.
+pub fn key_is_exact(ty: &ColumnType) -> bool {
+    !is_text(ty) && !matches!(ty, ColumnType::Enum { .. } | ColumnType::Set { .. })
+}
+
+pub fn put_column(out: &mut Vec<u8>, column: &MappedColumn) {
+    out.extend_from_slice(b"t.");
+    out.extend_from_slice(column.quoted.as_bytes());
+}

@@ -1,0 +1,152 @@
+//! Golden statements.
+
+use std::sync::Arc;
+
+use binferry_schemas::row::{Column, ColumnType, KeyPart, RowSchema, Width};
+
+use super::*;
+use crate::{
+    render::name::Charset,
+    target::{
+        mapping::Mapping,
+        table::{TargetColumn, TargetTable, UniqueKey},
+    },
+};
+
+fn mapping(with_key: bool) -> Mapping {
+    let key = with_key.then_some(KeyPart {
+        position: 0,
+        prefix: 0,
+    });
+    let column = |name: &str, ty, key| Column {
+        name: name.into(),
+        ty,
+        nullable: true,
+        visible: true,
+        key,
+    };
+    let schema = RowSchema {
+        database: "d".into(),
+        table: "t`x".into(),
+        columns: vec![
+            column(
+                "id",
+                ColumnType::Integer {
+                    width: Width::Int,
+                    unsigned: false,
+                },
+                key,
+            ),
+            column(
+                "name",
+                ColumnType::VarChar {
+                    bytes: 20,
+                    collation: 8,
+                },
+                None,
+            ),
+            column("doc", ColumnType::Json, None),
+        ],
+    };
+    let there = |name: &str, data_type: &str, charset: Option<&str>| TargetColumn {
+        name: name.into(),
+        data_type: data_type.into(),
+        column_type: data_type.into(),
+        characters: Some(20),
+        octets: Some(20),
+        precision: None,
+        scale: None,
+        fsp: None,
+        charset: charset.and_then(Charset::new),
+        collation: charset.map(|_| Charset::new("latin1_swedish_ci").unwrap()),
+        nullable: true,
+        has_default: true,
+        automatic: false,
+        generated: false,
+        on_update: false,
+    };
+    let target = TargetTable {
+        columns: vec![
+            there("id", "int", None),
+            there("name", "varchar", Some("latin1")),
+            there("doc", "json", None),
+        ],
+        unique: vec![UniqueKey {
+            name: "PRIMARY".into(),
+            columns: vec![Some("id".into())],
+        }],
+        foreign_keys: false,
+        trigger: None,
+        engine: "InnoDB".into(),
+        view: false,
+    };
+    Mapping::new(Arc::new(schema), &target).unwrap()
+}
+
+fn text(render: impl FnOnce(&mut Vec<u8>) -> Result<(), Unrenderable>) -> String {
+    let mut out = Vec::new();
+    render(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+const BEFORE: [Value<'_>; 3] = [Value::Int(1), Value::Text("a"), Value::Text("{}")];
+const AFTER: [Value<'_>; 3] = [Value::Int(1), Value::Null, Value::Text("{}")];
+
+#[test]
+fn inserts() {
+    let mapping = mapping(true);
+    let sql = text(|out| {
+        begin_insert(out, &mapping);
+        put_insert_row(out, &mapping, &AFTER)
+    });
+    assert_eq!(
+        sql,
+        "INSERT INTO `d`.`t``x` (`id`,`name`,`doc`) VALUES (1,NULL,'{}')"
+    );
+}
+
+#[test]
+fn single_rows() {
+    let mapping = mapping(true);
+    assert_eq!(
+        text(|out| put_update(out, &mapping, &BEFORE, &AFTER)),
+        "UPDATE `d`.`t``x` AS t SET t.`name`=NULL WHERE t.`id`=1 \
+         AND CAST(t.`name` AS BINARY)<=>CAST(CONVERT('a' USING latin1) AS BINARY) \
+         AND CAST(CAST(t.`doc` AS CHAR) AS BINARY)<=>CAST('{}' AS BINARY)"
+    );
+    assert_eq!(
+        text(|out| put_delete(out, &mapping, &AFTER)),
+        "DELETE FROM `d`.`t``x` AS t WHERE t.`id`=1 \
+         AND CAST(t.`name` AS BINARY)<=>CAST(CONVERT(NULL USING latin1) AS BINARY) \
+         AND CAST(CAST(t.`doc` AS CHAR) AS BINARY)<=>CAST('{}' AS BINARY)"
+    );
+}
+
+#[test]
+fn a_table_without_a_key() {
+    let mapping = mapping(false);
+    assert_eq!(
+        text(|out| put_delete(out, &mapping, &AFTER)),
+        "DELETE FROM `d`.`t``x` AS t WHERE t.`id`<=>1 \
+         AND CAST(t.`name` AS BINARY)<=>CAST(CONVERT(NULL USING latin1) AS BINARY) \
+         AND CAST(CAST(t.`doc` AS CHAR) AS BINARY)<=>CAST('{}' AS BINARY) LIMIT 1"
+    );
+}
+
+#[test]
+fn joins() {
+    let mapping = mapping(true);
+    let rows = [(BEFORE.to_vec(), AFTER.to_vec())];
+    assert_eq!(
+        text(|out| put_update_join(out, &mapping, &rows)),
+        "UPDATE (VALUES ROW(1,'a','{}',NULL)) AS v(b0,b1,b2,a1) STRAIGHT_JOIN `d`.`t``x` AS t FORCE INDEX (`PRIMARY`) \
+         ON t.`id`=v.b0 AND CAST(t.`name` AS BINARY)<=>CAST(CONVERT(v.b1 USING latin1) AS BINARY) \
+         AND CAST(CAST(t.`doc` AS CHAR) AS BINARY)<=>CAST(v.b2 AS BINARY) SET t.`name`=v.a1"
+    );
+    assert_eq!(
+        text(|out| put_delete_join(out, &mapping, &[BEFORE.to_vec()])),
+        "DELETE t FROM (VALUES ROW(1,'a','{}')) AS v(b0,b1,b2) STRAIGHT_JOIN `d`.`t``x` AS t FORCE INDEX (`PRIMARY`) \
+         ON t.`id`=v.b0 AND CAST(t.`name` AS BINARY)<=>CAST(CONVERT(v.b1 USING latin1) AS BINARY) \
+         AND CAST(CAST(t.`doc` AS CHAR) AS BINARY)<=>CAST(v.b2 AS BINARY)"
+    );
+}

@@ -1,0 +1,106 @@
+//! Row schemas and their mappings to the target's tables, found once.
+
+use std::{collections::HashMap, sync::Arc};
+
+use binferry_schemas::{
+    address::Address, fingerprint::Fingerprint, record::TableRef, row::RowSchema,
+};
+use binferry_transport::log::Log;
+
+use crate::{
+    connection::{self, Target},
+    error::{ApplyError, PassedDdl, Place, TableName, TableProblem},
+    target::{catalog, mapping::Mapping},
+};
+
+#[derive(Debug)]
+pub struct Tables {
+    log: Arc<dyn Log>,
+    address: Address,
+    /// For reading the catalog; opened when it is needed.
+    target: Option<Target>,
+    mappings: HashMap<(TableName, Fingerprint), Arc<Mapping>>,
+    passed: HashMap<TableName, PassedDdl>,
+}
+
+impl Tables {
+    pub fn new(log: Arc<dyn Log>, address: Address) -> Self {
+        Self {
+            log,
+            address,
+            target: None,
+            mappings: HashMap::new(),
+            passed: HashMap::new(),
+        }
+    }
+
+    /// After a DDL of the source's, the target's table is looked at again.
+    pub fn forget(&mut self, tables: &[(String, String)], ddl: PassedDdl) {
+        for (database, table) in tables {
+            let name = TableName {
+                database: database.clone(),
+                table: table.clone(),
+            };
+            self.mappings.retain(|(other, _), _| *other != name);
+            self.passed.insert(name, ddl.clone());
+        }
+    }
+
+    pub async fn mapping(
+        &mut self,
+        table: &TableRef,
+        place: &Place,
+    ) -> Result<Arc<Mapping>, ApplyError> {
+        let name = TableName {
+            database: table.database.clone(),
+            table: table.table.clone(),
+        };
+        let key = (name, table.schema);
+        if let Some(mapping) = self.mappings.get(&key) {
+            return Ok(Arc::clone(mapping));
+        }
+        let text = self
+            .log
+            .schema(table.schema)
+            .await?
+            .ok_or(ApplyError::SchemaMissing {
+                fingerprint: table.schema,
+                place: *place,
+            })?;
+        let schema = RowSchema::from_avro(&text).map_err(|source| ApplyError::RowSchema {
+            fingerprint: table.schema,
+            source,
+        })?;
+        let found = self.look_up(&key.0).await?;
+        let mapping = match found {
+            None => Err(TableProblem::Missing),
+            Some(found) => Mapping::new(Arc::new(schema), &found),
+        };
+        let mapping = mapping.map_err(|problem| ApplyError::Table {
+            after: self.passed.get(&key.0).cloned().map(Box::new),
+            table: key.0.clone(),
+            place: Some(*place),
+            problem,
+        })?;
+        let mapping = Arc::new(mapping);
+        self.mappings.insert(key, Arc::clone(&mapping));
+        Ok(mapping)
+    }
+
+    async fn look_up(
+        &mut self,
+        name: &TableName,
+    ) -> Result<Option<crate::target::table::TargetTable>, ApplyError> {
+        // The connection may have ended while nothing was asked: a second attempt gets a new one.
+        if let Some(target) = &mut self.target {
+            match catalog::table(&mut target.conn, name).await {
+                Err(ApplyError::Lost { .. }) => self.target = None,
+                other => return other,
+            }
+        }
+        let target = self
+            .target
+            .insert(connection::connect(&self.address).await?);
+        catalog::table(&mut target.conn, name).await
+    }
+}

@@ -1,0 +1,119 @@
+//! Reads a table's description from the target's `information_schema`.
+
+use mysql_async::{Conn, Row, prelude::Queryable};
+
+use super::table::{TargetColumn, TargetTable, UniqueKey};
+use crate::{
+    connection::from_mysql,
+    error::{ApplyError, TableName},
+    render::name::Charset,
+};
+
+const DOING: &str = "reading the target's catalog";
+
+/// `None` when there is no such table, or the user may not see it.
+pub async fn table(conn: &mut Conn, name: &TableName) -> Result<Option<TargetTable>, ApplyError> {
+    let at = (&name.database, &name.table);
+    let head: Option<(String, Option<String>)> = conn
+        .exec_first(
+            "SELECT table_type, engine FROM information_schema.tables WHERE table_schema = ? AND table_name = ?",
+            at,
+        )
+        .await
+        .map_err(|error| from_mysql(error, DOING))?;
+    let Some((kind, engine)) = head else {
+        return Ok(None);
+    };
+    let rows: Vec<Row> = conn
+        .exec(
+            "SELECT column_name, data_type, CAST(column_type AS CHAR), character_maximum_length, character_octet_length, numeric_precision, \
+             numeric_scale, datetime_precision, character_set_name, collation_name, is_nullable, column_default IS NOT NULL, extra, \
+             generation_expression FROM information_schema.columns WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position",
+            at,
+        )
+        .await
+        .map_err(|error| from_mysql(error, DOING))?;
+    let columns = rows.into_iter().map(column).collect();
+    let parts: Vec<(String, Option<String>)> = conn
+        .exec(
+            "SELECT index_name, column_name FROM information_schema.statistics WHERE table_schema = ? AND table_name = ? \
+             AND non_unique = 0 ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index",
+            at,
+        )
+        .await
+        .map_err(|error| from_mysql(error, DOING))?;
+    let mut unique: Vec<UniqueKey> = Vec::new();
+    for (index, part) in parts {
+        match unique.last_mut() {
+            Some(last) if last.name == index => last.columns.push(part),
+            _ => unique.push(UniqueKey {
+                name: index,
+                columns: vec![part],
+            }),
+        }
+    }
+    let foreign_keys: Option<u8> = conn
+        .exec_first(
+            "SELECT 1 FROM information_schema.referential_constraints WHERE (constraint_schema = ? AND table_name = ?) \
+             OR (unique_constraint_schema = ? AND referenced_table_name = ?) LIMIT 1",
+            (&name.database, &name.table, &name.database, &name.table),
+        )
+        .await
+        .map_err(|error| from_mysql(error, DOING))?;
+    let trigger: Option<String> = conn
+        .exec_first(
+            "SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = ? AND event_object_table = ? LIMIT 1",
+            at,
+        )
+        .await
+        .map_err(|error| from_mysql(error, DOING))?;
+    Ok(Some(TargetTable {
+        columns,
+        unique,
+        foreign_keys: foreign_keys.is_some(),
+        trigger,
+        engine: engine.unwrap_or_default(),
+        view: kind != "BASE TABLE",
+    }))
+}
+
+fn column(mut row: Row) -> TargetColumn {
+    let mut text = |at: usize| {
+        row.take_opt::<Option<String>, _>(at)
+            .and_then(Result::ok)
+            .flatten()
+    };
+    let name = text(0).unwrap_or_default();
+    let data_type = text(1).unwrap_or_default().to_lowercase();
+    let column_type = text(2).unwrap_or_default();
+    let charset = text(8).as_deref().and_then(Charset::new);
+    let collation = text(9).as_deref().and_then(Charset::new);
+    let nullable = text(10).as_deref() == Some("YES");
+    let extra = text(12).unwrap_or_default().to_uppercase();
+    let expression = text(13).unwrap_or_default();
+    let mut number = |at: usize| {
+        row.take_opt::<Option<u64>, _>(at)
+            .and_then(Result::ok)
+            .flatten()
+    };
+    let generated = !expression.is_empty()
+        || extra.contains("VIRTUAL GENERATED")
+        || extra.contains("STORED GENERATED");
+    TargetColumn {
+        name,
+        data_type,
+        column_type,
+        characters: number(3),
+        octets: number(4),
+        precision: number(5),
+        scale: number(6),
+        fsp: number(7),
+        charset,
+        collation,
+        nullable,
+        has_default: number(11) == Some(1) || extra.contains("DEFAULT_GENERATED"),
+        automatic: generated || extra.contains("AUTO_INCREMENT"),
+        generated,
+        on_update: extra.contains("ON UPDATE"),
+    }
+}

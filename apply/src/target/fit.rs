@@ -1,0 +1,285 @@
+//! Can a column of the target's hold every value of a source column, and give it back the same?
+//!
+//! Asked once per row schema, before the first row: a value that would be refused or rounded in the middle of the stream is found at its
+//! beginning. Types must be of one family: a number in a text column would compare and sort in another way.
+
+use binferry_schemas::row::{ColumnType, Width, charset};
+
+use super::table::TargetColumn;
+
+pub fn fits(source: &ColumnType, target: &TargetColumn) -> bool {
+    let kind = target.data_type.as_str();
+    match source {
+        ColumnType::Integer { width, unsigned } => integer(*width, *unsigned, target),
+        ColumnType::Bit { bits } => {
+            kind == "bit" && target.precision.unwrap_or(0) >= u64::from(*bits)
+        }
+        ColumnType::Float { unsigned } => {
+            matches!(kind, "float" | "double") && sign(*unsigned, target)
+        }
+        ColumnType::Double { unsigned } => kind == "double" && sign(*unsigned, target),
+        ColumnType::Decimal {
+            precision,
+            scale,
+            unsigned,
+        } => {
+            let (p, s) = (u64::from(*precision), u64::from(*scale));
+            let (tp, ts) = (target.precision.unwrap_or(0), target.scale.unwrap_or(0));
+            kind == "decimal"
+                && ts >= s
+                && tp.saturating_sub(ts) >= p.saturating_sub(s)
+                && sign(*unsigned, target)
+        }
+        ColumnType::Year => kind == "year",
+        ColumnType::Date => kind == "date",
+        ColumnType::Time { fsp } => kind == "time" && fraction(*fsp, target),
+        ColumnType::DateTime { fsp } => kind == "datetime" && fraction(*fsp, target),
+        ColumnType::Timestamp { fsp } => kind == "timestamp" && fraction(*fsp, target),
+        ColumnType::Char { bytes, collation } => {
+            matches!(
+                kind,
+                "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext"
+            ) && text(u64::from(*bytes), *collation, target)
+        }
+        ColumnType::VarChar { bytes, collation } => {
+            // CHAR would lose trailing spaces.
+            matches!(
+                kind,
+                "varchar" | "tinytext" | "text" | "mediumtext" | "longtext"
+            ) && text(u64::from(*bytes), *collation, target)
+        }
+        ColumnType::Text {
+            length_bytes,
+            collation,
+        } => {
+            matches!(
+                kind,
+                "varchar" | "tinytext" | "text" | "mediumtext" | "longtext"
+            ) && text(longest(*length_bytes), *collation, target)
+        }
+        ColumnType::Binary { bytes } => {
+            let (bytes, room) = (u64::from(*bytes), target.octets.unwrap_or(0));
+            match kind {
+                // A longer BINARY would pad with zeros.
+                "binary" => room == bytes,
+                "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => room >= bytes,
+                _ => false,
+            }
+        }
+        ColumnType::VarBinary { bytes } => blob(u64::from(*bytes), target),
+        ColumnType::Blob { length_bytes } => blob(longest(*length_bytes), target),
+        ColumnType::Enum { labels, collation } => {
+            let there = target.labels();
+            kind == "enum"
+                && holds(*collation, target)
+                && labels.iter().all(|label| there.contains(label))
+        }
+        ColumnType::Set { labels, collation } => {
+            // A SET prints its labels in the order of its definition: the source's must come in the same order.
+            let there = target.labels();
+            let mut rest = there.iter();
+            kind == "set"
+                && holds(*collation, target)
+                && labels.iter().all(|label| rest.any(|other| other == label))
+        }
+        ColumnType::Json => kind == "json",
+        ColumnType::Geometry { kind: number } => kind == "geometry" || kind == geometry(*number),
+        ColumnType::Vector { dimension } => {
+            // Without the source's dimension the server decides, row by row.
+            let room: u64 = target
+                .column_type
+                .trim_start_matches("vector(")
+                .trim_end_matches(')')
+                .parse()
+                .unwrap_or(0);
+            kind == "vector" && room >= u64::from(*dimension)
+        }
+    }
+}
+
+fn integer(width: Width, unsigned: bool, target: &TargetColumn) -> bool {
+    let bits = |width| match width {
+        Width::Tiny => 8,
+        Width::Small => 16,
+        Width::Medium => 24,
+        Width::Int => 32,
+        Width::Big => 64,
+    };
+    let room = match target.data_type.as_str() {
+        "tinyint" => 8,
+        "smallint" => 16,
+        "mediumint" => 24,
+        "int" => 32,
+        "bigint" => 64,
+        _ => return false,
+    };
+    match (unsigned, target.unsigned()) {
+        (false, false) | (true, true) => room >= bits(width),
+        (true, false) => room > bits(width),
+        (false, true) => false,
+    }
+}
+
+fn sign(unsigned: bool, target: &TargetColumn) -> bool {
+    unsigned || !target.unsigned()
+}
+
+fn fraction(fsp: u8, target: &TargetColumn) -> bool {
+    target.fsp.unwrap_or(0) >= u64::from(fsp)
+}
+
+fn longest(length_bytes: u8) -> u64 {
+    (1u64 << (8 * u32::from(length_bytes.clamp(1, 4)))) - 1
+}
+
+fn blob(bytes: u64, target: &TargetColumn) -> bool {
+    matches!(
+        target.data_type.as_str(),
+        "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob"
+    ) && target.octets.unwrap_or(0) >= bytes
+}
+
+fn text(bytes: u64, collation: u16, target: &TargetColumn) -> bool {
+    if !holds(collation, target) {
+        return false;
+    }
+    let counts_characters = matches!(target.data_type.as_str(), "char" | "varchar");
+    let room = if counts_characters {
+        target.characters
+    } else {
+        target.octets
+    };
+    let longest = charset(collation).map_or(1, |charset| u64::from(charset.longest.max(1)));
+    let needed = if counts_characters {
+        bytes / longest
+    } else {
+        bytes
+    };
+    room.unwrap_or(0) >= needed
+}
+
+/// Can the target's character set hold every character of the source's?
+fn holds(collation: u16, target: &TargetColumn) -> bool {
+    let Some(there) = target.charset.as_ref().map(|charset| charset.name()) else {
+        return false;
+    };
+    // All of Unicode.
+    if matches!(there, "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030") {
+        return true;
+    }
+    let Some(here) = charset(collation) else {
+        return false;
+    };
+    here.name == there
+        || here.name == "ascii" && !matches!(there, "swe7" | "binary")
+        || matches!(there, "utf8mb3" | "ucs2")
+            && matches!(here.name, "utf8mb3" | "ucs2" | "latin1" | "latin2")
+}
+
+/// `Field::geometry_type` numbers.
+fn geometry(kind: u8) -> &'static str {
+    match kind {
+        1 => "point",
+        2 => "linestring",
+        3 => "polygon",
+        4 => "multipoint",
+        5 => "multilinestring",
+        6 => "multipolygon",
+        7 => "geomcollection",
+        _ => "geometry",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::name::Charset;
+
+    fn column(data_type: &str, column_type: &str) -> TargetColumn {
+        TargetColumn {
+            name: "c".into(),
+            data_type: data_type.into(),
+            column_type: column_type.into(),
+            characters: None,
+            octets: None,
+            precision: None,
+            scale: None,
+            fsp: None,
+            charset: None,
+            collation: None,
+            nullable: true,
+            has_default: false,
+            automatic: false,
+            generated: false,
+            on_update: false,
+        }
+    }
+
+    #[test]
+    fn integers() {
+        let small = ColumnType::Integer {
+            width: Width::Small,
+            unsigned: true,
+        };
+        assert!(fits(&small, &column("smallint", "smallint unsigned")));
+        assert!(!fits(&small, &column("smallint", "smallint")));
+        assert!(fits(&small, &column("mediumint", "mediumint")));
+        let int = ColumnType::Integer {
+            width: Width::Int,
+            unsigned: false,
+        };
+        assert!(!fits(&int, &column("bigint", "bigint unsigned")));
+        assert!(!fits(&int, &column("varchar", "varchar(20)")));
+    }
+
+    #[test]
+    fn text_by_characters_and_by_bytes() {
+        let varchar = |characters, charset: &str| TargetColumn {
+            characters: Some(characters),
+            octets: Some(characters * 4),
+            charset: Charset::new(charset),
+            ..column("varchar", "varchar")
+        };
+        let source = ColumnType::VarChar {
+            bytes: 80,
+            collation: 255,
+        };
+        assert!(fits(&source, &varchar(20, "utf8mb4")));
+        assert!(!fits(&source, &varchar(19, "utf8mb4")));
+        assert!(!fits(&source, &varchar(80, "latin1")));
+        assert!(fits(
+            &ColumnType::VarChar {
+                bytes: 20,
+                collation: 8
+            },
+            &varchar(20, "utf8mb4")
+        ));
+    }
+
+    #[test]
+    fn decimals_and_labels() {
+        let source = ColumnType::Decimal {
+            precision: 10,
+            scale: 2,
+            unsigned: false,
+        };
+        let decimal = |p, s| TargetColumn {
+            precision: Some(p),
+            scale: Some(s),
+            ..column("decimal", "decimal")
+        };
+        assert!(fits(&source, &decimal(10, 2)));
+        assert!(!fits(&source, &decimal(10, 3)));
+        assert!(fits(&source, &decimal(11, 3)));
+        let source = ColumnType::Set {
+            labels: vec!["a".into(), "b".into()],
+            collation: 255,
+        };
+        let set = |text: &str| TargetColumn {
+            charset: Charset::new("utf8mb4"),
+            ..column("set", text)
+        };
+        assert!(fits(&source, &set("set('a','x','b')")));
+        assert!(!fits(&source, &set("set('b','a')")));
+    }
+}

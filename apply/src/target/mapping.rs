@@ -1,0 +1,185 @@
+//! How the rows of one row schema go into a table of the target's: columns by name, the key, and what order the changes need.
+
+use std::sync::Arc;
+
+use binferry_schemas::row::RowSchema;
+
+use super::{fit, table::TargetTable};
+use crate::{
+    error::{TableName, TableProblem},
+    render::name::{Charset, quoted},
+};
+
+/// What may be done with the order of a table's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Changes of one row are folded to their net effect, and kinds of changes are sorted.
+    Folded,
+    /// As in the log: foreign keys may cascade, or columns that only the target has would be lost when a row is written anew.
+    Logged,
+    /// As in the log and row by row: no key tells the rows apart.
+    Keyless,
+}
+
+#[derive(Debug)]
+pub struct Mapping {
+    pub name: TableName,
+    /// `` `database`.`table` ``
+    pub quoted: String,
+    pub schema: Arc<RowSchema>,
+    /// One for each column of the source.
+    pub columns: Vec<MappedColumn>,
+    /// The source's primary key: indices into `columns`, in key order; empty without one.
+    pub key: Vec<usize>,
+    /// The target's index on those columns, quoted.
+    pub key_index: String,
+    /// Columns in a primary or unique key of the target.
+    pub unique: Vec<usize>,
+    /// A unique key depends on columns in a way that is not known here (an expression, a generated column): any update may move the row.
+    pub opaque_unique: bool,
+    pub order: Order,
+}
+
+#[derive(Debug)]
+pub struct MappedColumn {
+    pub quoted: String,
+    /// False for a column that the target generates: neither assigned nor compared.
+    pub assigned: bool,
+    pub on_update: bool,
+    pub charset: Option<Charset>,
+    pub collation: Option<Charset>,
+}
+
+impl Mapping {
+    pub fn new(schema: Arc<RowSchema>, target: &TargetTable) -> Result<Self, TableProblem> {
+        if target.view {
+            return Err(TableProblem::View);
+        }
+        if !target.engine.eq_ignore_ascii_case("InnoDB") {
+            return Err(TableProblem::Engine {
+                engine: target.engine.clone(),
+            });
+        }
+        if let Some(trigger) = &target.trigger {
+            return Err(TableProblem::Trigger {
+                trigger: trigger.clone(),
+            });
+        }
+        let mut columns = Vec::with_capacity(schema.columns.len());
+        for column in &schema.columns {
+            let there = target
+                .column(&column.name)
+                .ok_or_else(|| TableProblem::ColumnMissing {
+                    column: column.name.clone(),
+                })?;
+            let null_fits = !column.nullable || there.nullable;
+            if !there.generated && (!fit::fits(&column.ty, there) || !null_fits) {
+                let suffix = if null_fits { "" } else { " NOT NULL" };
+                return Err(TableProblem::Narrow {
+                    column: column.name.clone(),
+                    needed: column.ty.to_string(),
+                    found: format!("{}{suffix}", there.column_type),
+                });
+            }
+            columns.push(MappedColumn {
+                quoted: quoted(&there.name),
+                assigned: !there.generated,
+                on_update: there.on_update,
+                charset: there.charset.clone(),
+                collation: there.collation.clone(),
+            });
+        }
+        let source_column = |name: &str| {
+            schema
+                .columns
+                .iter()
+                .position(|column| column.name.to_lowercase() == name.to_lowercase())
+        };
+        let mut extra = false;
+        for column in &target.columns {
+            if source_column(&column.name).is_none() && !column.generated {
+                extra = true;
+                if !column.nullable && !column.has_default && !column.automatic {
+                    return Err(TableProblem::Required {
+                        column: column.name.clone(),
+                    });
+                }
+            }
+        }
+        let key = schema.key();
+        let key_index = key_index(&schema, &key, target)?;
+        let mut unique = Vec::new();
+        let mut opaque_unique = false;
+        for part in target.unique.iter().flat_map(|index| &index.columns) {
+            match part
+                .as_deref()
+                .map(|name| (source_column(name), target.column(name)))
+            {
+                Some((Some(at), Some(there))) if !there.generated => unique.push(at),
+                // A column that only the target has keeps its value.
+                Some((None, Some(there))) if !there.generated => {}
+                _ => opaque_unique = true,
+            }
+        }
+        unique.sort_unstable();
+        unique.dedup();
+        let order = match () {
+            () if key.is_empty() => Order::Keyless,
+            () if target.foreign_keys || extra => Order::Logged,
+            () => Order::Folded,
+        };
+        Ok(Self {
+            name: TableName {
+                database: schema.database.clone(),
+                table: schema.table.clone(),
+            },
+            quoted: format!("{}.{}", quoted(&schema.database), quoted(&schema.table)),
+            columns,
+            key,
+            key_index,
+            unique,
+            opaque_unique,
+            order,
+            schema,
+        })
+    }
+
+    pub fn key_names(&self) -> Vec<String> {
+        self.key
+            .iter()
+            .map(|at| self.schema.columns[*at].name.clone())
+            .collect()
+    }
+}
+
+/// The target's key with exactly the columns of the source's primary key.
+fn key_index(
+    schema: &RowSchema,
+    key: &[usize],
+    target: &TargetTable,
+) -> Result<String, TableProblem> {
+    if key.is_empty() {
+        return Ok(String::new());
+    }
+    let wanted: Vec<String> = key
+        .iter()
+        .map(|at| schema.columns[*at].name.clone())
+        .collect();
+    let mut folded: Vec<String> = wanted.iter().map(|name| name.to_lowercase()).collect();
+    folded.sort();
+    target
+        .unique
+        .iter()
+        .find(|index| {
+            let mut names: Vec<String> = index
+                .columns
+                .iter()
+                .flatten()
+                .map(|name| name.to_lowercase())
+                .collect();
+            names.sort();
+            names == folded && index.columns.len() == folded.len()
+        })
+        .map(|index| quoted(&index.name))
+        .ok_or(TableProblem::Key { columns: wanted })
+}

@@ -1,0 +1,6 @@
+//! The target's tables: what its catalog says of them, and how a source table's rows go into them.
+
+pub mod catalog;
+pub mod fit;
+pub mod mapping;
+pub mod table;
