@@ -6,3 +6,5 @@ pub mod fold;
 pub mod log;
 pub mod resume;
 pub mod session;
+#[cfg(test)]
+mod simulated;

@@ -331,3 +331,6 @@ fn offset_of(ordinal: u64, durable: Durable) -> Option<Offset> {
         .then(|| durable.offset.0.checked_sub(behind).map(Offset))
         .flatten()
 }
+
+#[cfg(test)]
+mod tests;
