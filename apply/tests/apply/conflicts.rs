@@ -1,0 +1,193 @@
+//! What does not fit stops the stream, says where, and leaves everything before it applied.
+
+use anyhow::Result;
+use binferry_apply::{ApplyError, Conflict, ConflictKind};
+use binferry_schemas::{
+    datum::Value,
+    fault::{Fault, Kind},
+};
+
+use crate::stage::{Do, INT, Row, Stage, TEXT, Table, column};
+
+fn row(id: i64, u: i64, text: &'static str) -> Row<'static> {
+    vec![Value::Int(id), Value::Int(u), Value::Text(text)]
+}
+
+/// Three rows on both sides; the target is then changed behind our back.
+async fn stage(purpose: &str, harm: &str) -> Result<(Stage, Table)> {
+    let mut stage = Stage::new(purpose).await?;
+    stage.sql(
+        "CREATE TABLE t (id int primary key, u int unique, text varchar(20), CHECK (u < 1000))",
+    );
+    let columns = vec![
+        column("id", INT, Some(0)),
+        column("u", INT, None),
+        column("text", TEXT, None),
+    ];
+    let table = stage.table("t", columns).await?;
+    stage
+        .commit(
+            &table,
+            &(1..=3)
+                .map(|n| Do::Insert(row(n, n, "x")))
+                .collect::<Vec<_>>(),
+        )
+        .await?;
+    stage.apply().await?;
+    stage.sql(harm);
+    Ok((stage, table))
+}
+
+/// A good transaction, the bad one, another good one: the error must name the bad one, and the first must be applied.
+async fn conflict(purpose: &str, harm: &str, bad: Do<'static>) -> Result<Conflict> {
+    let (mut stage, table) = stage(purpose, harm).await?;
+    let before = stage
+        .commit(&table, &[Do::Insert(row(100, 100, "good"))])
+        .await?;
+    let gtid = stage
+        .commit(&table, &[Do::Insert(row(101, 101, "part")), bad])
+        .await?;
+    stage
+        .commit(&table, &[Do::Insert(row(102, 102, "later"))])
+        .await?;
+    let error = stage.apply().await.expect_err("a conflict");
+    assert_eq!(error.kind(), Kind::Data);
+    let ApplyError::Conflict(conflict) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(conflict.place.gtid, gtid);
+    assert_eq!(conflict.key, ["id"]);
+    assert_eq!(
+        stage.sql("SELECT GROUP_CONCAT(id) FROM t WHERE id >= 100"),
+        "100"
+    );
+    assert!(
+        stage.applied().ends_with(&format!("1-{}", before.gno)),
+        "{}",
+        stage.applied()
+    );
+    let text = conflict.to_string();
+    assert!(!text.contains("secret"), "{text}");
+    Ok(*conflict)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind() -> Result<()> {
+    let missing = conflict(
+        "missing",
+        "DELETE FROM t WHERE id = 2",
+        Do::Update(row(2, 2, "x"), row(2, 2, "y")),
+    )
+    .await?;
+    assert_eq!(missing.kind, ConflictKind::RowMissing);
+    let missing = conflict(
+        "missing_d",
+        "DELETE FROM t WHERE id = 2",
+        Do::Delete(row(2, 2, "x")),
+    )
+    .await?;
+    assert_eq!(missing.kind, ConflictKind::RowMissing);
+
+    let exists = conflict(
+        "exists",
+        "INSERT INTO t VALUES (9, 9, 'secret')",
+        Do::Insert(row(9, 90, "x")),
+    )
+    .await?;
+    assert_eq!(
+        (exists.kind, exists.index.as_deref()),
+        (ConflictKind::RowExists, Some("PRIMARY"))
+    );
+
+    let differs = conflict(
+        "differs",
+        "UPDATE t SET text = 'X' WHERE id = 2",
+        Do::Update(row(2, 2, "x"), row(2, 2, "secret")),
+    )
+    .await?;
+    assert_eq!(
+        (differs.kind, differs.differing),
+        (ConflictKind::RowDiffers, vec!["text".to_owned()])
+    );
+    let differs = conflict(
+        "differs_d",
+        "UPDATE t SET text = 'x ' WHERE id = 2",
+        Do::Delete(row(2, 2, "x")),
+    )
+    .await?;
+    assert_eq!(differs.kind, ConflictKind::RowDiffers);
+
+    let unique = conflict(
+        "unique",
+        "INSERT INTO t VALUES (9, 9, 'secret')",
+        Do::Insert(row(90, 9, "x")),
+    )
+    .await?;
+    assert_eq!(
+        (unique.kind, unique.index.as_deref()),
+        (ConflictKind::UniqueKey, Some("u"))
+    );
+
+    let check = conflict("check", "DO 0", Do::Insert(row(90, 5000, "x"))).await?;
+    assert_eq!(check.kind, ConflictKind::Check);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_key() -> Result<()> {
+    let mut stage = Stage::new("fk_conflict").await?;
+    stage.sql("CREATE TABLE p (id int primary key); CREATE TABLE t (id int primary key, u int, FOREIGN KEY (u) REFERENCES p (id))");
+    let table = stage
+        .table(
+            "t",
+            vec![column("id", INT, Some(0)), column("u", INT, None)],
+        )
+        .await?;
+    stage
+        .commit(&table, &[Do::Insert(vec![Value::Int(1), Value::Int(1)])])
+        .await?;
+    let error = stage.apply().await.expect_err("a conflict");
+    assert!(
+        matches!(error, ApplyError::Conflict(conflict) if conflict.kind == ConflictKind::ForeignKey)
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_huge_transaction() -> Result<()> {
+    let (mut stage, table) =
+        stage("huge_conflict", "INSERT INTO t VALUES (500, 500, 'secret')").await?;
+    let inserts: Vec<_> = (100..900).map(|n| Do::Insert(row(n, n, "y"))).collect();
+    let all: Vec<(&Table, &Do<'_>)> = inserts.iter().map(|change| (&table, change)).collect();
+    let chunks: Vec<_> = all.chunks(90).map(<[_]>::to_vec).collect();
+    stage.commit_chunks(&chunks).await?;
+    let error = stage.apply().await.expect_err("a conflict");
+    assert!(
+        matches!(&error, ApplyError::Conflict(conflict) if conflict.kind == ConflictKind::RowExists),
+        "{error}"
+    );
+    assert_eq!(stage.sql("SELECT COUNT(*) FROM t"), "4");
+    // The operator mends it, and the stream goes on.
+    stage.sql("DELETE FROM t WHERE id = 500");
+    stage.apply().await?;
+    assert_eq!(stage.sql("SELECT COUNT(*) FROM t"), "803");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_contradicts_itself() -> Result<()> {
+    let (mut stage, table) = stage("contradiction", "DO 0").await?;
+    stage
+        .commit(&table, &[Do::Insert(row(10, 10, "x"))])
+        .await?;
+    let gtid = stage
+        .commit(&table, &[Do::Insert(row(10, 11, "x"))])
+        .await?;
+    let error = stage.apply().await.expect_err("a conflict");
+    assert!(
+        matches!(&error, ApplyError::Conflict(conflict) if conflict.kind == ConflictKind::RowExists && conflict.place.gtid == gtid),
+        "{error}"
+    );
+    assert_eq!(stage.sql("SELECT COUNT(*) FROM t"), "4");
+    Ok(())
+}

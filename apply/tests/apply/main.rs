@@ -1,0 +1,8 @@
+//! Records are written into an embedded log, applied to a real server, and the server's rows are looked at.
+
+mod conflicts;
+mod exactly_once;
+mod order;
+mod stage;
+mod tables;
+mod types;

@@ -1,0 +1,401 @@
+//! Every type arrives exactly, and its before image is recognised.
+
+use anyhow::Result;
+use binferry_schemas::{
+    datum::Value,
+    row::{Column, ColumnType, Width},
+};
+
+use crate::stage::{Do, INT, Stage, column};
+
+/// Column definition on the target, source type, two values, and what HEX or text the target must show for them.
+struct Case {
+    definition: &'static str,
+    ty: ColumnType,
+    values: [Value<'static>; 2],
+    /// Of column `c`.
+    shown: &'static str,
+    expected: [&'static str; 2],
+}
+
+fn integer(width: Width, unsigned: bool) -> ColumnType {
+    ColumnType::Integer { width, unsigned }
+}
+
+/// `[12.5, 7]` as MySQL keeps it: a DECIMAL and an integer.
+const JSON_DECIMAL: &[u8] = &[
+    2, 2, 0, 16, 0, 0x0f, 10, 0, 0x05, 7, 0, 246, 4, 3, 1, 0x8c, 5,
+];
+/// POINT(1 2), SRID 0.
+const POINT: &[u8] = &[
+    0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0x40,
+];
+const POINT_2: &[u8] = &[
+    0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f,
+];
+
+fn cases() -> Vec<Case> {
+    let plain = "c";
+    let hex = "HEX(c)";
+    let labels = || vec!["".to_owned(), "x".to_owned(), "Y'".to_owned()];
+    let mut cases = vec![
+        (
+            "tinyint",
+            integer(Width::Tiny, false),
+            [Value::Int(-128), Value::Int(127)],
+            plain,
+            ["-128", "127"],
+        ),
+        (
+            "mediumint unsigned",
+            integer(Width::Medium, true),
+            [Value::Int(0), Value::Int(16777215)],
+            plain,
+            ["0", "16777215"],
+        ),
+        (
+            "bigint",
+            integer(Width::Big, false),
+            [Value::Int(i64::MIN), Value::Int(i64::MAX)],
+            plain,
+            ["-9223372036854775808", "9223372036854775807"],
+        ),
+        (
+            "bigint unsigned",
+            integer(Width::Big, true),
+            [Value::Unsigned(0), Value::Unsigned(u64::MAX)],
+            plain,
+            ["0", "18446744073709551615"],
+        ),
+        (
+            "bit(3)",
+            ColumnType::Bit { bits: 3 },
+            [Value::Int(5), Value::Int(0)],
+            "c+0",
+            ["5", "0"],
+        ),
+        (
+            "bit(64)",
+            ColumnType::Bit { bits: 64 },
+            [Value::Unsigned(u64::MAX), Value::Unsigned(1)],
+            "c+0",
+            ["18446744073709551615", "1"],
+        ),
+        (
+            "float",
+            ColumnType::Float { unsigned: false },
+            [Value::Float(1.1), Value::Float(f32::MIN_POSITIVE)],
+            "c+0e0",
+            ["1.100000023841858", "1.1754943508222875e-38"],
+        ),
+        (
+            "double",
+            ColumnType::Double { unsigned: false },
+            [Value::Double(0.1), Value::Double(f64::MAX)],
+            plain,
+            ["0.1", "1.7976931348623157e308"],
+        ),
+        (
+            "decimal(10,2)",
+            ColumnType::Decimal {
+                precision: 10,
+                scale: 2,
+                unsigned: false,
+            },
+            [Value::Decimal(&[0xfb, 0x1e]), Value::Decimal(&[0])],
+            plain,
+            ["-12.50", "0.00"],
+        ),
+        (
+            "year",
+            ColumnType::Year,
+            [Value::Int(0), Value::Int(2155)],
+            plain,
+            ["0000", "2155"],
+        ),
+        (
+            "date",
+            ColumnType::Date,
+            [Value::Date(19_000), Value::Text("2020-02-00")],
+            plain,
+            ["2022-01-08", "2020-02-00"],
+        ),
+        (
+            "datetime(3)",
+            ColumnType::DateTime { fsp: 3 },
+            [
+                Value::DateTime(-62_167_219_200_000_000 + 86_400_000_000 * 366),
+                Value::Text("0000-00-00 00:00:00.000"),
+            ],
+            plain,
+            ["0001-01-01 00:00:00.000", "0000-00-00 00:00:00.000"],
+        ),
+        (
+            "timestamp(6) null",
+            ColumnType::Timestamp { fsp: 6 },
+            [
+                Value::Timestamp(1),
+                Value::Text("0000-00-00 00:00:00.000000"),
+            ],
+            plain,
+            ["1970-01-01 00:00:00.000001", "0000-00-00 00:00:00.000000"],
+        ),
+        (
+            "time(2)",
+            ColumnType::Time { fsp: 2 },
+            [Value::Time(-3_020_399_000_000), Value::Time(10_000)],
+            plain,
+            ["-838:59:59.00", "00:00:00.01"],
+        ),
+        (
+            "char(5)",
+            ColumnType::Char {
+                bytes: 20,
+                collation: 255,
+            },
+            [Value::Text("a\u{e9}"), Value::Text("")],
+            plain,
+            ["a\u{e9}", ""],
+        ),
+        (
+            "varchar(9) collate utf8mb4_general_ci",
+            ColumnType::VarChar {
+                bytes: 36,
+                collation: 45,
+            },
+            [Value::Text("a'\\\0\u{1F600} "), Value::Text("A")],
+            hex,
+            ["61275C00F09F988020", "41"],
+        ),
+        (
+            "varchar(9) charset latin1",
+            ColumnType::VarChar {
+                bytes: 9,
+                collation: 8,
+            },
+            [Value::Text("\u{e9}"), Value::Bytes(&[0x81, b'a'])],
+            hex,
+            ["E9", "8161"],
+        ),
+        (
+            "varchar(9) charset sjis",
+            ColumnType::VarChar {
+                bytes: 18,
+                collation: 13,
+            },
+            [Value::Text("\u{8868}"), Value::Text("b")],
+            hex,
+            ["955C", "62"],
+        ),
+        (
+            "mediumtext charset utf16",
+            ColumnType::Text {
+                length_bytes: 3,
+                collation: 54,
+            },
+            [Value::Text("ab"), Value::Text("")],
+            hex,
+            ["00610062", ""],
+        ),
+        (
+            "binary(4)",
+            ColumnType::Binary { bytes: 4 },
+            [Value::Bytes(b"a\0\0\0"), Value::Bytes(b"\0'\\\xff")],
+            hex,
+            ["61000000", "00275CFF"],
+        ),
+        (
+            "varbinary(4)",
+            ColumnType::VarBinary { bytes: 4 },
+            [Value::Bytes(b"a\0"), Value::Bytes(b"")],
+            hex,
+            ["6100", ""],
+        ),
+        (
+            "blob",
+            ColumnType::Blob { length_bytes: 2 },
+            [Value::Bytes(b"\xff\xfe"), Value::Bytes(b"x")],
+            hex,
+            ["FFFE", "78"],
+        ),
+        (
+            "json",
+            ColumnType::Json,
+            [
+                Value::Text(r#"{"a": "b'\\", "c": [1, 2.0, null]}"#),
+                Value::Json {
+                    text: "[12.5, 7]",
+                    binary: JSON_DECIMAL,
+                },
+            ],
+            "CONCAT(c, JSON_TYPE(c->'$[0]'))",
+            ["NULL", "[12.5, 7]DECIMAL"],
+        ),
+        (
+            "geometry",
+            ColumnType::Geometry { kind: 0 },
+            [Value::Bytes(POINT), Value::Bytes(POINT_2)],
+            "ST_AsText(c)",
+            ["POINT(1 2)", "POINT(2 1)"],
+        ),
+        (
+            "vector(2)",
+            ColumnType::Vector { dimension: 2 },
+            [
+                Value::Vector(&[0, 0, 0x80, 0x3f, 0, 0, 0, 0x40]),
+                Value::Vector(&[0; 8]),
+            ],
+            hex,
+            ["0000803F00000040", "0000000000000000"],
+        ),
+    ];
+    cases.push((
+        "enum('','x','Y''')",
+        ColumnType::Enum {
+            labels: labels(),
+            collation: 255,
+        },
+        [Value::Text(""), Value::Text("Y'")],
+        "CONCAT(c+0, c)",
+        ["1", "3Y'"],
+    ));
+    cases.push((
+        "set('','x','Y''')",
+        ColumnType::Set {
+            labels: vec!["x".into(), "Y'".into()],
+            collation: 255,
+        },
+        [Value::Text("x,Y'"), Value::Text("")],
+        plain,
+        ["x,Y'", ""],
+    ));
+    cases
+        .into_iter()
+        .map(|(definition, ty, values, shown, expected)| Case {
+            definition,
+            ty,
+            values,
+            shown,
+            expected,
+        })
+        .collect()
+}
+
+/// Insert, update from the first value to the second and back, to NULL, delete; as many rows (joined statements) and alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_there_and_back() -> Result<()> {
+    let mut stage = Stage::new("types").await?;
+    let cases = cases();
+    for (at, case) in cases.iter().enumerate() {
+        stage.sql(&format!(
+            "CREATE TABLE t{at} (id int primary key, c {})",
+            case.definition
+        ));
+        let columns: Vec<Column> = vec![
+            column("id", INT, Some(0)),
+            column("c", case.ty.clone(), None),
+        ];
+        let table = stage.table(&format!("t{at}"), columns).await?;
+        let [first, second] = case.values;
+        let id = Value::Int;
+        for rows in [1..=1, 2..=4] {
+            let each = |make: &dyn Fn(i64) -> Do<'static>| -> Vec<Do<'static>> {
+                rows.clone().map(make).collect()
+            };
+            stage
+                .commit(&table, &each(&|n| Do::Insert(vec![id(n), first])))
+                .await?;
+            stage.apply().await?;
+            let show = format!("SELECT DISTINCT {} FROM t{at}", case.shown);
+            if rows == (1..=1) {
+                assert_eq!(stage.sql(&show), case.expected[0], "{}", case.definition);
+            }
+            for (from, to) in [
+                (first, second),
+                (second, first),
+                (first, Value::Null),
+                (Value::Null, second),
+            ] {
+                let update = each(&|n| Do::Update(vec![id(n), from], vec![id(n), to]));
+                stage.commit(&table, &update).await?;
+                stage
+                    .apply()
+                    .await
+                    .unwrap_or_else(|e| panic!("{}: {e}", case.definition));
+            }
+            let last = rows.clone().last().unwrap_or(1);
+            assert_eq!(
+                stage.sql(&format!(
+                    "SELECT {} FROM t{at} WHERE id = {last}",
+                    case.shown
+                )),
+                case.expected[1],
+                "{}",
+                case.definition
+            );
+            if rows == (1..=1) {
+                stage
+                    .commit(
+                        &table,
+                        &[Do::Update(vec![id(1), second], vec![id(1), first])],
+                    )
+                    .await?;
+                stage
+                    .commit(&table, &[Do::Delete(vec![id(1), first])])
+                    .await?;
+                stage
+                    .apply()
+                    .await
+                    .unwrap_or_else(|e| panic!("{}: {e}", case.definition));
+            }
+        }
+        stage
+            .commit(
+                &table,
+                &(2..=4)
+                    .map(|n| Do::Delete(vec![id(n), second]))
+                    .collect::<Vec<_>>(),
+            )
+            .await?;
+        stage
+            .apply()
+            .await
+            .unwrap_or_else(|e| panic!("{}: {e}", case.definition));
+        assert_eq!(stage.sql(&format!("SELECT COUNT(*) FROM t{at}")), "0");
+    }
+    Ok(())
+}
+
+/// Columns that a server fills by itself get the source's values.
+#[tokio::test(flavor = "multi_thread")]
+async fn automatic_columns() -> Result<()> {
+    let mut stage = Stage::new("automatic").await?;
+    stage.sql(
+        "CREATE TABLE t (id int auto_increment primary key, n int, \
+         at timestamp(6) default current_timestamp(6) on update current_timestamp(6), g int as (n + 1) stored, hidden int invisible default 7)",
+    );
+    let columns = vec![
+        column("id", INT, Some(0)),
+        column("n", INT, None),
+        column("at", ColumnType::Timestamp { fsp: 6 }, None),
+        column("g", INT, None),
+    ];
+    let table = stage.table("t", columns).await?;
+    let row = |n: i64| {
+        vec![
+            Value::Int(0),
+            Value::Int(n),
+            Value::Timestamp(5),
+            Value::Int(n + 1),
+        ]
+    };
+    stage.commit(&table, &[Do::Insert(row(1))]).await?;
+    stage.apply().await?;
+    stage.commit(&table, &[Do::Update(row(1), row(2))]).await?;
+    stage.apply().await?;
+    assert_eq!(
+        stage.sql("SELECT id, n, at, g, hidden FROM t"),
+        "0\t2\t1970-01-01 00:00:00.000005\t3\t7"
+    );
+    Ok(())
+}
