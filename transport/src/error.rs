@@ -168,7 +168,7 @@ impl Fault for LogError {
                 "restore the log directory from a copy, or start a new log and a new copy of the data"
             }
             Self::Expired { .. } => {
-                "copy the data again, and allow the log more with --log-keep-bytes or --log-keep-age"
+                "copy the data again, and allow the log more with --keep-bytes or --keep-age"
             }
             Self::Emptied { .. } | Self::NoCheckpoint { .. } => {
                 "start a new log, in another directory, and a new copy of the data"

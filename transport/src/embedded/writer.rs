@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// A group is written at this size even when more waits: it bounds the buffer.
-const GROUP_BYTES: usize = 8 * 1024 * 1024;
+const GROUP_BYTES: usize = 2 * 1024 * 1024;
 const FULL_RETRY: Duration = Duration::from_millis(200);
 const FULL_REMINDER: Duration = Duration::from_secs(30);
 
