@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use binferry_schemas::{
-    gtid::{GtidSet, Uuid},
+    gtid::GtidSet,
     record::{FoldState, Offset},
 };
 use binferry_transport::fold::Fold;
@@ -26,7 +26,7 @@ use crate::{
     options::{GroupLimits, Options},
     plan::{End, Unit},
     planner::Planner,
-    progress,
+    progress::{self, Mine},
     retry::{Verdict, backoff, verdict},
 };
 
@@ -60,8 +60,7 @@ pub enum Outcome {
 pub struct Applier {
     options: Options,
     session: Option<Session>,
-    /// The newest incarnation that was ours.
-    incarnation: Uuid,
+    mine: Mine,
 }
 
 #[derive(Debug)]
@@ -69,7 +68,6 @@ struct Session {
     executor: Executor,
     limits: Limits,
     state: FoldState,
-    incarnation: Uuid,
 }
 
 /// How an attempt ended.
@@ -84,12 +82,13 @@ impl Applier {
     pub async fn connect(options: Options) -> Result<Self, ApplyError> {
         let deadline = Instant::now() + START_PATIENCE.min(options.patience);
         let mut delays = backoff();
+        let mut mine = Mine::default();
         loop {
-            match open(&options, None).await {
+            match open(&options, &mut mine).await {
                 Ok(session) => {
                     return Ok(Self {
                         options,
-                        incarnation: session.incarnation,
+                        mine,
                         session: Some(session),
                     });
                 }
@@ -158,10 +157,9 @@ impl Applier {
             Some(session) => session,
             None => tokio::select! {
                 () = cancel.cancelled() => return Ok(Ended::Done(Outcome::Cancelled)),
-                session = open(&self.options, Some(self.incarnation)) => session?,
+                session = open(&self.options, &mut self.mine) => session?,
             },
         };
-        self.incarnation = session.incarnation;
         let state = Arc::new(session.state.clone());
         progress.send_modify(|progress| {
             progress.state = Some(Arc::clone(&state));
@@ -310,7 +308,7 @@ pub fn reader_name(stream: &str) -> String {
     format!("apply-{stream}")
 }
 
-async fn open(options: &Options, previous: Option<Uuid>) -> Result<Session, ApplyError> {
+async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError> {
     let mut target = connection::connect(&options.address).await?;
     let fail = |error| from_mysql(error, "asking for the target's state");
     let read_only: Option<bool> = target
@@ -335,7 +333,7 @@ async fn open(options: &Options, previous: Option<Uuid>) -> Result<Session, Appl
         })
     };
     let (owner, state) =
-        progress::take_over(&mut target.conn, &options.stream, log.id(), previous, fresh).await?;
+        progress::take_over(&mut target.conn, &options.stream, log.id(), mine, fresh).await?;
     let needs = Fold::resume(state.clone()).1;
     if needs < bounds.start {
         return Err(ApplyError::Expired {
@@ -361,6 +359,5 @@ async fn open(options: &Options, previous: Option<Uuid>) -> Result<Session, Appl
         executor: Executor::new(target, owner, limits, STALL),
         limits,
         state,
-        incarnation,
     })
 }

@@ -168,7 +168,7 @@ pub enum ApplyError {
     Privilege { fault: ServerFault },
     #[error("the connection to the target was lost: {reason}")]
     Lost { reason: String },
-    #[error("the target refused a statement ({doing}): {fault}")]
+    #[error("the target refused a statement ({doing}{}{}): {fault}", in_place(.place), in_table(.table))]
     Server {
         doing: &'static str,
         place: Option<Place>,
@@ -258,6 +258,17 @@ pub enum ApplyError {
     },
     #[error("defect in the applier: {0}")]
     Defect(&'static str),
+}
+
+fn in_place(place: &Option<Place>) -> String {
+    place.map(|place| format!(", {place}")).unwrap_or_default()
+}
+
+fn in_table(table: &Option<TableName>) -> String {
+    table
+        .as_ref()
+        .map(|table| format!(", table {table}"))
+        .unwrap_or_default()
 }
 
 fn place_text(place: &Option<Place>) -> String {

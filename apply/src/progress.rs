@@ -114,17 +114,25 @@ fn lock_name(incarnation: &str) -> String {
     format!("binferry-{incarnation}")
 }
 
-/// Makes the stream ours. `previous`: the incarnation that we had before we lost the connection.
-///
-/// `fresh` is the fold to begin with when the stream is not on the target yet; `None` then fails with what `missing` says.
+/// The incarnations of one applier: who has once owned the stream may take it only from itself.
+#[derive(Debug, Default)]
+pub struct Mine {
+    /// A takeover has been completed.
+    held: bool,
+    /// The newest one that was completed, and those that were begun since: of each, the header may tell.
+    incarnations: Vec<Uuid>,
+}
+
+/// Makes the stream ours. `fresh` is the fold to begin with when the stream is not on the target yet, or why it can't begin.
 pub async fn take_over(
     conn: &mut Conn,
     stream: &str,
     log: Uuid,
-    previous: Option<Uuid>,
+    ours: &mut Mine,
     fresh: Result<FoldState, ApplyError>,
 ) -> Result<(Ownership, FoldState), ApplyError> {
     let incarnation = Uuid::new_v4();
+    ours.incarnations.push(incarnation);
     let mine = incarnation.to_string();
     let superseded = || ApplyError::Superseded {
         stream: stream.to_owned(),
@@ -133,16 +141,16 @@ pub async fn take_over(
     conn.exec_drop("DO GET_LOCK(?, 0)", (lock_name(&mine),))
         .await
         .map_err(fail)?;
-    let older = header(conn, stream, log, &mine, previous, fresh).await?;
-    let workers: Vec<u32> = conn
+    header(conn, stream, log, &mine, ours, fresh).await?;
+    let workers: Vec<(u32, String)> = conn
         .exec(
-            "SELECT worker FROM binferry.progress WHERE stream = ? ORDER BY worker",
+            "SELECT worker, incarnation FROM binferry.progress WHERE stream = ? ORDER BY worker",
             (stream,),
         )
         .await
         .map_err(fail)?;
-    for worker in workers {
-        bump(conn, stream, worker, &mine, older.as_deref()).await?;
+    for (worker, older) in workers {
+        bump(conn, stream, worker, &mine, &older).await?;
     }
     let progress = read(conn, stream).await?.ok_or_else(superseded)?;
     if progress.incarnation != incarnation {
@@ -155,6 +163,10 @@ pub async fn take_over(
             log,
         });
     }
+    *ours = Mine {
+        held: true,
+        incarnations: vec![incarnation],
+    };
     let ownership = Ownership {
         stream: stream.to_owned(),
         incarnation,
@@ -163,15 +175,15 @@ pub async fn take_over(
     Ok((ownership, progress.state))
 }
 
-/// Sets the header's incarnation, or creates header and worker row; the answer is the incarnation before.
+/// Sets the header's incarnation, or creates header and worker row.
 async fn header(
     conn: &mut Conn,
     stream: &str,
     log: Uuid,
     mine: &str,
-    previous: Option<Uuid>,
+    ours: &Mine,
     fresh: Result<FoldState, ApplyError>,
-) -> Result<Option<String>, ApplyError> {
+) -> Result<(), ApplyError> {
     let found: Option<(u32, String, String)> = conn
         .exec_first(
             "SELECT format, log_id, incarnation FROM binferry.stream WHERE stream = ?",
@@ -180,15 +192,14 @@ async fn header(
         .await
         .map_err(fail)?;
     let Some((format, paired, owner)) = found else {
-        if previous.is_some() {
+        if ours.held {
             return Err(ApplyError::Progress {
                 stream: stream.to_owned(),
                 reason: "it was removed while the applier ran".to_owned(),
             });
         }
         let state = fresh?;
-        create(conn, stream, log, mine, &state).await?;
-        return Ok(None);
+        return create(conn, stream, log, mine, &state).await;
     };
     if format > FORMAT {
         return Err(ApplyError::Progress {
@@ -203,20 +214,28 @@ async fn header(
             log,
         });
     }
-    // The owner that was read must be the owner still: so the one to kill is known, and a loser of a race says so.
-    let expected = previous.map_or(owner.clone(), |previous| previous.to_string());
+    let superseded = || ApplyError::Superseded {
+        stream: stream.to_owned(),
+    };
+    if ours.held
+        && !ours
+            .incarnations
+            .iter()
+            .any(|mine| mine.to_string() == owner)
+    {
+        return Err(superseded());
+    }
+    // The owner that was read must be the owner still: of two that take over at once, one goes on.
     conn.exec_drop(
         "UPDATE binferry.stream SET incarnation = ?, updated = UTC_TIMESTAMP(6) WHERE stream = ? AND incarnation = ?",
-        (mine, stream, &expected),
+        (mine, stream, &owner),
     )
     .await
     .map_err(fail)?;
     if conn.affected_rows() != 1 {
-        return Err(ApplyError::Superseded {
-            stream: stream.to_owned(),
-        });
+        return Err(superseded());
     }
-    Ok(Some(owner))
+    Ok(())
 }
 
 async fn create(
@@ -266,7 +285,7 @@ async fn bump(
     stream: &str,
     worker: u32,
     mine: &str,
-    older: Option<&str>,
+    older: &str,
 ) -> Result<(), ApplyError> {
     const ATTEMPTS: u32 = 12;
     conn.query_drop("SET SESSION innodb_lock_wait_timeout = 3")
@@ -286,9 +305,7 @@ async fn bump(
                 if matches!(error.code, 1205 | 1213) && attempt < ATTEMPTS =>
             {
                 attempt += 1;
-                if let Some(older) = older {
-                    end_session(conn, older).await?;
-                }
+                end_session(conn, older).await?;
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             Err(error) => return Err(fail(error)),

@@ -134,11 +134,11 @@ fn cases() -> Vec<Case> {
             "timestamp(6) null",
             ColumnType::Timestamp { fsp: 6 },
             [
-                Value::Timestamp(1),
+                Value::Timestamp(1_000_001),
                 Value::Text("0000-00-00 00:00:00.000000"),
             ],
             plain,
-            ["1970-01-01 00:00:00.000001", "0000-00-00 00:00:00.000000"],
+            ["1970-01-01 00:00:01.000001", "0000-00-00 00:00:00.000000"],
         ),
         (
             "time(2)",
@@ -229,7 +229,10 @@ fn cases() -> Vec<Case> {
                 },
             ],
             "CONCAT(c, JSON_TYPE(c->'$[0]'))",
-            ["NULL", "[12.5, 7]DECIMAL"],
+            [
+                r#"{"a": "b'\\", "c": [1, 2.0, null]}OBJECT"#,
+                "[12.5, 7]DECIMAL",
+            ],
         ),
         (
             "geometry",
@@ -385,7 +388,7 @@ async fn automatic_columns() -> Result<()> {
         vec![
             Value::Int(0),
             Value::Int(n),
-            Value::Timestamp(5),
+            Value::Timestamp(1_000_005),
             Value::Int(n + 1),
         ]
     };
@@ -395,7 +398,7 @@ async fn automatic_columns() -> Result<()> {
     stage.apply().await?;
     assert_eq!(
         stage.sql("SELECT id, n, at, g, hidden FROM t"),
-        "0\t2\t1970-01-01 00:00:00.000005\t3\t7"
+        "0\t2\t1970-01-01 00:00:01.000005\t3\t7"
     );
     Ok(())
 }
