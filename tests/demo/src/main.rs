@@ -1,0 +1,75 @@
+//! `make demo`: a source and a target MySQL, a load on the source, and `binferry run` between them, which is killed four times
+//! while the target is restarted once. At the end an independent judge (see `judge`) compares the servers.
+//!
+//! ```text
+//! binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N]
+//! ```
+//!
+//! Exit code 0 means that everything was proved.
+
+mod chance;
+mod figures;
+mod judge;
+mod lag;
+mod load;
+mod pipeline;
+mod schema;
+mod story;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use story::Options;
+
+const USAGE: &str =
+    "usage: binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N]";
+
+fn main() -> ExitCode {
+    match options(std::env::args().skip(1)).and_then(|options| story::tell(&options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\ndemo failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
+    let mut options = Options {
+        binary: beside()?,
+        seconds: 70,
+        rate: 600,
+        connections: 6,
+        seed: std::time::UNIX_EPOCH.elapsed()?.as_secs() % 1_000_000,
+    };
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().context(USAGE)?;
+        let number = || {
+            value
+                .parse()
+                .with_context(|| format!("{name} {value}: not a number"))
+        };
+        match name.as_str() {
+            "--binferry" => options.binary = PathBuf::from(value),
+            "--seconds" => options.seconds = number()?,
+            "--rate" => options.rate = number()?,
+            "--connections" => options.connections = number()?,
+            "--seed" => options.seed = number()?,
+            _ => bail!("{name}: unknown; {USAGE}"),
+        }
+    }
+    if !options.binary.is_file() {
+        bail!(
+            "{}: not there; build it (cargo build --release -p binferry), or name another with --binferry",
+            options.binary.display()
+        );
+    }
+    Ok(options)
+}
+
+/// Both are built into the same folder.
+fn beside() -> Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("binferry"))
+}

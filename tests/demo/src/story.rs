@@ -1,0 +1,320 @@
+//! What happens, in order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use binferry_servers::{MySql, Pair};
+use tokio::runtime::Runtime;
+
+use crate::chance::Chance;
+use crate::figures::{Table, count, mebibytes, per_second, time};
+use crate::judge::{Verdict, judge};
+use crate::lag::Lag;
+use crate::load::{self, Counts, Load, Plan};
+use crate::pipeline::Pipeline;
+use crate::schema::{self, APPLY, CAPTURE};
+
+#[derive(Debug)]
+pub struct Options {
+    pub binary: PathBuf,
+    /// How long the load runs.
+    pub seconds: u64,
+    /// Transactions per second at most.
+    pub rate: u64,
+    pub connections: u64,
+    pub seed: u64,
+}
+
+/// What happens while the load runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scene {
+    /// One transaction of 100,000 rows, while the others go on.
+    Bulk(u32),
+    Kill,
+    RestartTarget,
+}
+
+/// When, in parts of a hundred of the load's time. Two of the kills come while a large transaction is on its way.
+const SCENES: [(u64, Scene); 7] = [
+    (10, Scene::Kill),
+    (20, Scene::Bulk(0)),
+    (24, Scene::Kill),
+    (42, Scene::Kill),
+    (55, Scene::RestartTarget),
+    (68, Scene::Bulk(1)),
+    (73, Scene::Kill),
+];
+
+/// After the load has ended.
+const CATCH_UP: Duration = Duration::from_secs(180);
+
+pub fn tell(options: &Options) -> Result<()> {
+    let begun = Instant::now();
+    let folder = Folder::new()?;
+    println!("Binferry demo, seed {}", options.seed);
+    let Pair { source, target } = Pair::start()?;
+    let version = source.value("SELECT VERSION()")?;
+    done(
+        begun,
+        &format!(
+            "MySQL {version}: source on port {}, target on port {}",
+            source.port(),
+            target.port()
+        ),
+    );
+    let password = format!("pw-{:x}", Chance::new(options.seed).next());
+    schema::create(&source, &target, &password)?;
+    let counts = Arc::new(Counts::default());
+    let runtime = Runtime::new().context("starting a runtime")?;
+    runtime.block_on(load::prepare(&source.opts(), &counts))?;
+    let tables = schema::tables(&source)?.len();
+    done(
+        begun,
+        &format!(
+            "{tables} tables on both servers, {} rows loaded at the source",
+            count(schema::ACCOUNTS + schema::SEATS + schema::TICKETS)
+        ),
+    );
+
+    let mut show = Show {
+        pipeline: Pipeline::new(
+            options.binary.clone(),
+            source.url(CAPTURE),
+            target.url(APPLY),
+            password,
+            folder.path(),
+        ),
+        lag: Arc::new(Lag::default()),
+        source,
+        target,
+        counts,
+        runtime,
+        begun,
+        restarts: 0,
+    };
+    let started = Instant::now();
+    show.under_load(options)?;
+    show.catch_up()?;
+    let carried = started.elapsed();
+    let committed = show.counts.committed.load(Ordering::Relaxed);
+    let verdict = judge(&show.source, &show.target, committed)?;
+    done(
+        begun,
+        &format!(
+            "equal checksums in all {} tables, {} rows",
+            verdict.tables,
+            count(verdict.rows_held)
+        ),
+    );
+    done(
+        begun,
+        &format!(
+            "all {} GTIDs of the source applied, each once",
+            count(verdict.gtids)
+        ),
+    );
+    println!("\n{}", show.figures(&verdict, carried));
+    folder.remove()
+}
+
+fn done(begun: Instant, what: &str) {
+    println!("{:>6.1} s  ✓ {what}", begun.elapsed().as_secs_f64());
+}
+
+fn happens(begun: Instant, what: &str) {
+    println!("{:>6.1} s  ↯ {what}", begun.elapsed().as_secs_f64());
+}
+
+struct Show {
+    pipeline: Pipeline,
+    lag: Arc<Lag>,
+    source: MySql,
+    target: MySql,
+    counts: Arc<Counts>,
+    runtime: Runtime,
+    begun: Instant,
+    restarts: u32,
+}
+
+impl Show {
+    fn under_load(&mut self, options: &Options) -> Result<()> {
+        self.pipeline.start(false)?;
+        let plan = Plan {
+            seed: options.seed,
+            connections: options.connections.max(1),
+            transactions_per_second: options.rate,
+            vector: schema::has_vector(&self.source)?,
+        };
+        let load = {
+            let _inside = self.runtime.enter();
+            Load::start(&self.source.opts(), plan, Arc::clone(&self.counts))
+        };
+        self.runtime
+            .spawn(Arc::clone(&self.lag).watch(self.target.opts()));
+        done(
+            self.begun,
+            &format!(
+                "binferry runs; load: {} connections, {} s",
+                plan.connections, options.seconds
+            ),
+        );
+        let started = Instant::now();
+        let total = Duration::from_secs(options.seconds);
+        let mut bulks = Vec::new();
+        for (part, scene) in SCENES {
+            self.watch(
+                &load,
+                started + total * u32::try_from(part).unwrap_or(0) / 100,
+            )?;
+            match scene {
+                Scene::Bulk(generation) => {
+                    let (opts, counts) = (self.source.opts(), Arc::clone(&self.counts));
+                    let rows = count(load::BULK_ROWS);
+                    happens(
+                        self.begun,
+                        &format!("one transaction of {rows} rows begins"),
+                    );
+                    bulks.push(
+                        self.runtime
+                            .spawn(async move { load::bulk(&opts, &counts, generation).await }),
+                    );
+                }
+                Scene::Kill => self.kill()?,
+                Scene::RestartTarget => {
+                    happens(self.begun, "the target is restarted");
+                    self.target.restart()?;
+                    self.restarts += 1;
+                    done(self.begun, "the target is back");
+                }
+            }
+        }
+        self.watch(&load, started + total)?;
+        self.lag.stop();
+        for bulk in bulks {
+            self.runtime
+                .block_on(bulk)
+                .context("a large transaction panicked")??;
+        }
+        self.runtime.block_on(load.stop())
+    }
+
+    /// Until then, all must go on.
+    fn watch(&mut self, load: &Load, until: Instant) -> Result<()> {
+        while Instant::now() < until {
+            self.pipeline.check()?;
+            // Its error is told when it is stopped.
+            if load.has_failed() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        self.pipeline.kill()?;
+        let through = self
+            .target
+            .value("SELECT COUNT(*) FROM shop.ledger")?
+            .parse()
+            .unwrap_or(0);
+        let committed = self.counts.committed.load(Ordering::Relaxed);
+        happens(
+            self.begun,
+            &format!(
+                "binferry killed (SIGKILL) with {} of {} transactions through; starts again",
+                count(through),
+                count(committed)
+            ),
+        );
+        self.pipeline.start(false)
+    }
+
+    /// A clean stop, and a run that ends when everything up to now is through.
+    fn catch_up(&mut self) -> Result<()> {
+        self.pipeline.terminate()?;
+        done(
+            self.begun,
+            "load ended; binferry stopped by SIGTERM, exit code 0",
+        );
+        self.pipeline.start(true)?;
+        self.pipeline.wait("with --until now", CATCH_UP)?;
+        done(
+            self.begun,
+            "binferry run --until now: everything is through, exit code 0",
+        );
+        let rolled_back = self.counts.rolled_back.load(Ordering::Relaxed);
+        ensure!(
+            rolled_back > 0,
+            "the load was too short: it rolled nothing back"
+        );
+        Ok(())
+    }
+
+    fn figures(&self, verdict: &Verdict, carried: Duration) -> Table {
+        let (median, most) = self.lag.figures();
+        let mut table =
+            Table::new("Both servers hold the same rows; every transaction was applied once");
+        table.row("transactions", count(verdict.transactions));
+        for (kind, number) in self.counts.kinds() {
+            if number > 0 {
+                table.row(&format!("  {kind}"), count(number));
+            }
+        }
+        table.row(
+            "rolled back, and not carried",
+            count(self.counts.rolled_back.load(Ordering::Relaxed)),
+        );
+        table.row("row changes", count(verdict.row_changes));
+        table.row(
+            "rows per second, load and restarts included",
+            per_second(verdict.row_changes, carried),
+        );
+        table.row(
+            "transactions on the target",
+            count(verdict.target_transactions),
+        );
+        table.row(
+            "row changes on the target",
+            count(verdict.target_row_changes),
+        );
+        table.row("lag, median", time(median));
+        table.row("lag, most (it was down, or in 100,000 rows)", time(most));
+        table.row("binferry killed", format!("{} times", self.pipeline.kills));
+        table.row("target restarted", format!("{} time", self.restarts));
+        table.row(
+            "binferry's memory, peak",
+            mebibytes(self.pipeline.peak_memory),
+        );
+        table.row("log on disk", mebibytes(self.pipeline.log_bytes()));
+        table.row("time in all", time(self.begun.elapsed()));
+        table
+    }
+}
+
+/// Where log and output lie; it stays after a failure, to be looked at.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self> {
+        let beside = std::env::current_exe()?;
+        let target = beside
+            .parent()
+            .and_then(Path::parent)
+            .context("no folder for the log")?;
+        let path = target.join(format!("demo-{}", std::process::id()));
+        std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
+        Ok(Folder(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn remove(self) -> Result<()> {
+        std::fs::remove_dir_all(&self.0).with_context(|| format!("removing {}", self.0.display()))
+    }
+}
