@@ -133,7 +133,7 @@ fn follow(lineages: &mut Lineages<Vec<u8>, Image>, change: &RowChange) -> Result
 /// The images that the operation must have.
 fn images(change: &RowChange) -> Result<(Option<&Bytes>, Option<&Bytes>), ApplyError> {
     let missing = |reason| ApplyError::Malformed {
-        place: *change.place,
+        place: Arc::clone(&change.place),
         reason,
     };
     let before = || {
@@ -197,8 +197,8 @@ fn values<'a>(mapping: &'a Mapping, image: &'a Image) -> Result<Vec<Value<'a>>, 
     mapping
         .values(&image.datum)
         .map_err(|source| ApplyError::Datum {
-            place: *image.place,
-            source,
+            place: Arc::clone(&image.place),
+            source: Box::new(source),
         })
 }
 
@@ -300,7 +300,7 @@ fn single(
     .map_err(|error| value_error(error, mapping, place))?;
     if sql.len() + PACKET_MARGIN > limits.packet {
         return Err(ApplyError::RowTooLarge {
-            place: **place,
+            place: Arc::clone(place),
             table: mapping.name.clone(),
             bytes: (sql.len() + PACKET_MARGIN) as u64,
             limit: limits.packet as u64,
@@ -312,9 +312,9 @@ fn single(
 /// What a packet holds beside a statement.
 pub const PACKET_MARGIN: usize = 1024;
 
-pub fn value_error(error: Unrenderable, mapping: &Mapping, place: &Place) -> ApplyError {
+pub fn value_error(error: Unrenderable, mapping: &Mapping, place: &Arc<Place>) -> ApplyError {
     ApplyError::Value {
-        place: *place,
+        place: Arc::clone(place),
         table: mapping.name.clone(),
         column: mapping.schema.columns[error.column].name.clone(),
         reason: error.reason.0,

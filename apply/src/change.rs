@@ -27,8 +27,8 @@ pub struct RowChange {
 impl RowChange {
     pub fn datum_error(&self, source: DatumError) -> ApplyError {
         ApplyError::Datum {
-            place: *self.place,
-            source,
+            place: Arc::clone(&self.place),
+            source: Box::new(source),
         }
     }
 }

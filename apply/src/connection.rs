@@ -99,7 +99,7 @@ fn connect_error(error: Error, address: &Address) -> ApplyError {
     let address = address.to_string();
     match error {
         Error::Server(answer) => {
-            let fault = server_fault(answer);
+            let fault = Box::new(server_fault(answer));
             match fault.code {
                 // Too many connections; shutting down; the host's limit.
                 1040 | 1053 | 1203 | 1226 => ApplyError::Unreachable {
@@ -167,7 +167,7 @@ pub fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
 /// An error of the driver as one of ours, without row values.
 pub fn from_mysql(error: Error, doing: &'static str) -> ApplyError {
     match error {
-        Error::Server(answer) => from_fault(server_fault(answer), doing),
+        Error::Server(answer) => from_fault(Box::new(server_fault(answer)), doing),
         Error::Io(error) => ApplyError::Lost {
             reason: error.to_string(),
         },
@@ -190,7 +190,7 @@ pub fn from_mysql(error: Error, doing: &'static str) -> ApplyError {
     }
 }
 
-fn from_fault(fault: ServerFault, doing: &'static str) -> ApplyError {
+fn from_fault(fault: Box<ServerFault>, doing: &'static str) -> ApplyError {
     match fault.code {
         1290 => ApplyError::ReadOnly {
             setting: match fault.message.as_deref() {

@@ -1,7 +1,7 @@
 //! What can go wrong while applying. No message holds a value of a row: servers put values into theirs (`Duplicate entry '…'`), so a
 //! server's text is kept only for the codes that name nothing but schema objects and settings.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use binferry_schemas::{
     datum::DatumError,
@@ -153,7 +153,10 @@ pub enum ApplyError {
     #[error("cannot reach the target {address}: {reason}")]
     Unreachable { address: String, reason: String },
     #[error("the target {address} refuses the login: {fault}")]
-    Login { address: String, fault: ServerFault },
+    Login {
+        address: String,
+        fault: Box<ServerFault>,
+    },
     #[error("TLS with the target {address} failed: {reason}")]
     Tls { address: String, reason: String },
     #[error("the target {address} runs MySQL {found}; {needed} or newer is needed")]
@@ -165,15 +168,15 @@ pub enum ApplyError {
     #[error("the target is read-only ({setting} is ON)")]
     ReadOnly { setting: &'static str },
     #[error("the user lacks a privilege on the target: {fault}")]
-    Privilege { fault: ServerFault },
+    Privilege { fault: Box<ServerFault> },
     #[error("the connection to the target was lost: {reason}")]
     Lost { reason: String },
     #[error("the target refused a statement ({doing}{}{}): {fault}", in_place(.place), in_table(.table))]
     Server {
         doing: &'static str,
-        place: Option<Place>,
+        place: Option<Arc<Place>>,
         table: Option<TableName>,
-        fault: ServerFault,
+        fault: Box<ServerFault>,
     },
 
     #[error(
@@ -198,13 +201,13 @@ pub enum ApplyError {
     #[error("{}, table {table}: {problem}{}", place_text(.place), after_text(.after))]
     Table {
         table: TableName,
-        place: Option<Place>,
-        problem: TableProblem,
+        place: Option<Arc<Place>>,
+        problem: Box<TableProblem>,
         after: Option<Box<PassedDdl>>,
     },
     #[error("{place}: {}, which cannot be replayed on the target yet: {statement}", effect_text(.effect))]
     DdlStop {
-        place: Place,
+        place: Arc<Place>,
         effect: DdlEffect,
         statement: String,
     },
@@ -212,18 +215,18 @@ pub enum ApplyError {
     Conflict(Box<Conflict>),
     #[error("{place}, table {table}, column {column}: {reason}")]
     Value {
-        place: Place,
+        place: Arc<Place>,
         table: TableName,
         column: String,
         reason: &'static str,
     },
     #[error("{place}, table {table}: the image of a row leaves columns out")]
-    PartialImage { place: Place, table: TableName },
+    PartialImage { place: Arc<Place>, table: TableName },
     #[error(
         "{place}, table {table}: a row needs a statement of {bytes} bytes, and the target's max_allowed_packet is {limit}"
     )]
     RowTooLarge {
-        place: Place,
+        place: Arc<Place>,
         table: TableName,
         bytes: u64,
         limit: u64,
@@ -238,12 +241,15 @@ pub enum ApplyError {
         source: RecordError,
     },
     #[error("{place}: {reason}")]
-    Malformed { place: Place, reason: &'static str },
+    Malformed {
+        place: Arc<Place>,
+        reason: &'static str,
+    },
     #[error("{place}: a row cannot be read")]
     Datum {
-        place: Place,
+        place: Arc<Place>,
         #[source]
-        source: DatumError,
+        source: Box<DatumError>,
     },
     #[error("the log's row schema {fingerprint} cannot be read")]
     RowSchema {
@@ -254,14 +260,17 @@ pub enum ApplyError {
     #[error("the log lacks the row schema {fingerprint}, which {place} refers to")]
     SchemaMissing {
         fingerprint: Fingerprint,
-        place: Place,
+        place: Arc<Place>,
     },
     #[error("defect in the applier: {0}")]
     Defect(&'static str),
 }
 
-fn in_place(place: &Option<Place>) -> String {
-    place.map(|place| format!(", {place}")).unwrap_or_default()
+fn in_place(place: &Option<Arc<Place>>) -> String {
+    place
+        .as_ref()
+        .map(|place| format!(", {place}"))
+        .unwrap_or_default()
 }
 
 fn in_table(table: &Option<TableName>) -> String {
@@ -271,8 +280,9 @@ fn in_table(table: &Option<TableName>) -> String {
         .unwrap_or_default()
 }
 
-fn place_text(place: &Option<Place>) -> String {
+fn place_text(place: &Option<Arc<Place>>) -> String {
     place
+        .as_ref()
         .map(|place| place.to_string())
         .unwrap_or_else(|| "preflight".to_owned())
 }
@@ -351,7 +361,7 @@ impl Fault for ApplyError {
             Self::Ahead { .. } => "use the log that the target was fed from".to_owned(),
             Self::Superseded { .. } => "stop one of the two appliers; the newer one goes on".to_owned(),
             Self::Progress { .. } => "use the version of binferry that wrote it".to_owned(),
-            Self::Table { problem, .. } => match problem {
+            Self::Table { problem, .. } => match &**problem {
                 TableProblem::Missing => "create the table on the target as on the source, or leave it out with --tables".to_owned(),
                 TableProblem::ColumnMissing { column } => format!("ALTER TABLE … ADD COLUMN {column} on the target"),
                 TableProblem::Narrow { column, needed, .. } => format!("ALTER TABLE … MODIFY {column} {needed} on the target"),

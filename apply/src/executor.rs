@@ -1,6 +1,6 @@
 //! Runs units on the target: one transaction each, the progress statement first, COMMIT after every answer has been seen.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use binferry_schemas::record::FoldState;
 use mysql_async::{Error, Row, prelude::Queryable};
@@ -9,7 +9,7 @@ use crate::{
     batch::{self, Limits, PACKET_MARGIN, Statement},
     change::RowChange,
     connection::{Target, duplicate_key_name, from_mysql},
-    error::{ApplyError, Conflict, ConflictKind, Place},
+    error::{ApplyError, Conflict, ConflictKind},
     plan::{Group, Part},
     progress::{self, Ownership},
     render::statement::{compared, put_probe},
@@ -346,7 +346,7 @@ impl Executor {
                 3819 | 4025 => conflict(ConflictKind::Check, Vec::new(), None),
                 _ => ApplyError::Server {
                     doing,
-                    place: Some(*change.place),
+                    place: Some(Arc::clone(&change.place)),
                     table: Some(change.mapping.name.clone()),
                     fault,
                 },
@@ -365,9 +365,8 @@ impl Executor {
             .values(before)
             .map_err(|error| change.datum_error(error))?;
         let mut sql = Vec::new();
-        let place: &Place = &change.place;
         put_probe(&mut sql, mapping, &values)
-            .map_err(|error| batch::value_error(error, mapping, place))?;
+            .map_err(|error| batch::value_error(error, mapping, &change.place))?;
         let row: Option<Row> = self
             .target
             .conn

@@ -195,10 +195,10 @@ impl Planner {
             match record.body {
                 Body::WriteSet(write_set) => self.transaction(offset, &block, &write_set).await?,
                 Body::Ddl(ddl) => {
-                    let place = Place {
+                    let place = Arc::new(Place {
                         gtid: ddl.transaction.gtid,
                         offset,
-                    };
+                    });
                     match ddl.effect {
                         DdlEffect::None => {}
                         DdlEffect::Define => {
@@ -354,7 +354,7 @@ impl Planner {
             let at = change.table as usize;
             let Some(table) = write_set.tables.get(at) else {
                 return Err(ApplyError::Malformed {
-                    place: **place,
+                    place: Arc::clone(place),
                     reason: "a change of a table that the record does not name",
                 });
             };
@@ -376,7 +376,7 @@ impl Planner {
                 });
             if partial {
                 return Err(ApplyError::PartialImage {
-                    place: **place,
+                    place: Arc::clone(place),
                     table: mapping.name.clone(),
                 });
             }
@@ -491,7 +491,7 @@ impl Joiner {
         &mut self,
         block: &Bytes,
         change: &Change<'_>,
-        place: &Place,
+        place: &Arc<Place>,
     ) -> Result<Option<Images>, ApplyError> {
         if self.open.is_none() && !change.more {
             let slice = |datum: &[u8]| block.slice_ref(datum);
@@ -500,7 +500,7 @@ impl Joiner {
                 change.after.map(|image| slice(image.datum)),
             )));
         }
-        let open = self.open.get_or_insert_with(|| Fragments {
+        let open = self.open.get_or_insert(Fragments {
             operation: change.operation,
             table: change.table,
             before: None,
@@ -508,7 +508,7 @@ impl Joiner {
         });
         if open.operation != change.operation || open.table != change.table {
             return Err(ApplyError::Malformed {
-                place: *place,
+                place: Arc::clone(place),
                 reason: "a row is followed by another before it is whole",
             });
         }
@@ -531,11 +531,11 @@ impl Joiner {
             .map(|row| (row.before.map(Bytes::from), row.after.map(Bytes::from))))
     }
 
-    fn finish(&self, place: &Place) -> Result<(), ApplyError> {
+    fn finish(&self, place: &Arc<Place>) -> Result<(), ApplyError> {
         match self.open {
             None => Ok(()),
             Some(_) => Err(ApplyError::Malformed {
-                place: *place,
+                place: Arc::clone(place),
                 reason: "the transaction ends in the middle of a row",
             }),
         }

@@ -47,11 +47,11 @@ mod tests {
             doing: "",
             place: None,
             table: None,
-            fault: ServerFault {
+            fault: Box::new(ServerFault {
                 code,
                 state: String::new(),
                 message: None,
-            },
+            }),
         };
         assert_eq!(verdict(&server(1213)), Verdict::Retry);
         assert_eq!(verdict(&server(9999)), Verdict::Stop);

@@ -49,7 +49,7 @@ impl Tables {
     pub async fn mapping(
         &mut self,
         table: &TableRef,
-        place: &Place,
+        place: &Arc<Place>,
     ) -> Result<Arc<Mapping>, ApplyError> {
         let name = TableName {
             database: table.database.clone(),
@@ -65,7 +65,7 @@ impl Tables {
             .await?
             .ok_or(ApplyError::SchemaMissing {
                 fingerprint: table.schema,
-                place: *place,
+                place: Arc::clone(place),
             })?;
         let schema = RowSchema::from_avro(&text).map_err(|source| ApplyError::RowSchema {
             fingerprint: table.schema,
@@ -79,8 +79,8 @@ impl Tables {
         let mapping = mapping.map_err(|problem| ApplyError::Table {
             after: self.passed.get(&key.0).cloned().map(Box::new),
             table: key.0.clone(),
-            place: Some(*place),
-            problem,
+            place: Some(Arc::clone(place)),
+            problem: Box::new(problem),
         })?;
         let mapping = Arc::new(mapping);
         self.mappings.insert(key, Arc::clone(&mapping));

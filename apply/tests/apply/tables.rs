@@ -26,7 +26,7 @@ async fn problem(purpose: &str, definition: &str) -> Result<TableProblem> {
     assert_eq!(error.kind(), Kind::Data);
     assert!(error.hint().is_some());
     match error {
-        ApplyError::Table { problem, .. } => Ok(problem),
+        ApplyError::Table { problem, .. } => Ok(*problem),
         other => panic!("{definition}: {other}"),
     }
 }
