@@ -70,6 +70,35 @@ impl ChangesBuffer {
         self.count += 1;
     }
 
+    /// Appends a change whose images are complete, written in place: `write` is called for each image that the operation has, the
+    /// before image first, and appends its datum. When it fails, nothing is appended.
+    #[inline]
+    pub fn push_with<E>(
+        &mut self,
+        table: u32,
+        operation: Operation,
+        mut write: impl FnMut(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let out = &mut self.encoded;
+        let mark = out.len();
+        avro::put_long(out, i64::from(table));
+        avro::put_long(out, operation as i64);
+        for present in [
+            operation != Operation::Insert,
+            operation != Operation::Delete,
+        ] {
+            if !present {
+                out.push(0);
+            } else if let Err(error) = put_image_with(out, &mut write) {
+                out.truncate(mark);
+                return Err(error);
+            }
+        }
+        avro::put_boolean(out, false);
+        self.count += 1;
+        Ok(())
+    }
+
     /// Bytes so far.
     pub fn len(&self) -> usize {
         self.encoded.len()
@@ -127,6 +156,31 @@ fn put_image(out: &mut Vec<u8>, image: Option<&Image<'_>>) {
         }
     }
     avro::put_bytes(out, image.datum);
+}
+
+/// As [`put_image`], with the datum's length filled in behind it: most rows have from 64 to 8191 bytes, whose length takes two.
+#[inline]
+fn put_image_with<E>(
+    out: &mut Vec<u8>,
+    write: &mut impl FnMut(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    const USUAL: usize = 2;
+    out.extend_from_slice(&[2, 0]);
+    let place = out.len();
+    out.extend_from_slice(&[0; USUAL]);
+    let start = out.len();
+    write(out)?;
+    let length = out.len() - start;
+    let zigzag = length << 1;
+    if avro::long_len(length as i64) == USUAL {
+        out[place] = zigzag as u8 | 0x80;
+        out[place + 1] = (zigzag >> 7) as u8;
+        return Ok(());
+    }
+    let mut prefix = Vec::with_capacity(avro::LONG_MAX);
+    avro::put_long(&mut prefix, length as i64);
+    out.splice(place..start, prefix);
+    Ok(())
 }
 
 impl<'a> Changes<'a> {
@@ -202,4 +256,41 @@ fn take_image<'a>(input: &mut Reader<'a>) -> Result<Option<Image<'a>>, RecordErr
         present,
         datum: input.bytes()?,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_in_place_is_the_same() {
+        for length in [0, 1, 63, 64, 8191, 8192, 100_000] {
+            for operation in Operation::ALL {
+                let datum = vec![7; length];
+                let image = Some(Image {
+                    present: None,
+                    datum: &datum,
+                });
+                let mut whole = ChangesBuffer::new();
+                whole.push(&Change {
+                    table: 3,
+                    operation,
+                    before: image.filter(|_| operation != Operation::Insert),
+                    after: image.filter(|_| operation != Operation::Delete),
+                    more: false,
+                });
+                let mut placed = ChangesBuffer::new();
+                placed
+                    .push_with(3, operation, |out| {
+                        out.extend_from_slice(&datum);
+                        Ok::<_, ()>(())
+                    })
+                    .unwrap();
+                assert_eq!(whole.encoded, placed.encoded);
+                let mark = placed.len();
+                assert!(placed.push_with(3, operation, |_| Err(())).is_err());
+                assert_eq!((placed.len(), placed.count), (mark, 1));
+            }
+        }
+    }
 }

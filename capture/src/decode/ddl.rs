@@ -1,0 +1,672 @@
+//! What a statement in the binlog does, as far as it matters for captured tables.
+//!
+//! Under row format the statements that come are the marks of transactions, DDL, and administration. This is no SQL parser: it knows how
+//! each kind of statement begins and where its table names are. Whatever it can't follow, it takes for one that may touch any table.
+
+mod tokens;
+
+use binferry_schemas::record::DdlEffect;
+
+use self::tokens::{Token, tokens};
+use super::{error::DecodeError, query::QueryEvent};
+
+/// Stands for all tables of a database.
+pub const ALL_TABLES: &str = "*";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Statement {
+    /// BEGIN, START TRANSACTION.
+    Begin,
+    Commit,
+    /// SAVEPOINT, RELEASE SAVEPOINT.
+    Savepoint,
+    /// Rows changed by a statement. With triggers, functions and cascading keys it may change any table, whatever it names.
+    Change {
+        /// The statement's first word, and the table that it names.
+        verb: String,
+        /// Empty: any table.
+        tables: Vec<(String, String)>,
+    },
+    /// DDL, or administration that touches no table (no effect, no tables).
+    Definition {
+        effect: DdlEffect,
+        /// Database and table; the table [`ALL_TABLES`] for all of a database. Empty with [`DdlEffect::Unknown`]: any table.
+        tables: Vec<(String, String)>,
+        /// CREATE TABLE … SELECT: the rows follow in the same transaction, which ends by itself (XID).
+        rows_follow: bool,
+    },
+}
+
+impl Statement {
+    fn definition(effect: DdlEffect, tables: Vec<(String, String)>) -> Self {
+        Self::Definition {
+            effect,
+            tables,
+            rows_follow: false,
+        }
+    }
+
+    fn harmless() -> Self {
+        Self::definition(DdlEffect::None, Vec::new())
+    }
+
+    fn unknown() -> Self {
+        Self::definition(DdlEffect::Unknown, Vec::new())
+    }
+}
+
+/// Errors: statements that end or undo a part of a transaction in ways that are not carried (XA, ROLLBACK).
+pub fn classify(query: &QueryEvent<'_>) -> Result<Statement, DecodeError> {
+    // A statement that is no text in its client's character set: quotes can't be told apart.
+    let Some(text) = query.text() else {
+        return Ok(Statement::unknown());
+    };
+    let Some(tokens) = tokens(&text, query.sql_mode()) else {
+        return Ok(Statement::unknown());
+    };
+    let parser = Parser {
+        tokens: &tokens,
+        database: query.database(),
+    };
+    parser.statement()
+}
+
+fn refused(reason: &'static str, hint: &'static str) -> Result<Statement, DecodeError> {
+    Err(DecodeError::Unsupported {
+        event: "QUERY",
+        reason,
+        hint,
+    })
+}
+
+/// The tokens that are left, and the database of names that don't say theirs.
+#[derive(Clone, Copy)]
+struct Parser<'t> {
+    tokens: &'t [Token<'t>],
+    database: &'t str,
+}
+
+type Table = (String, String);
+
+impl<'t> Parser<'t> {
+    fn next(&mut self) -> Option<&'t Token<'t>> {
+        let (first, rest) = self.tokens.split_first()?;
+        self.tokens = rest;
+        Some(first)
+    }
+
+    fn at(&self, keyword: &str) -> bool {
+        self.tokens.first().is_some_and(|token| token.is(keyword))
+    }
+
+    /// Takes the next token when it is one of these words.
+    fn skip(&mut self, keywords: &[&str]) -> bool {
+        let hit = keywords.iter().any(|keyword| self.at(keyword));
+        if hit {
+            self.next();
+        }
+        hit
+    }
+
+    fn skip_symbol(&mut self, symbol: u8) -> bool {
+        let hit = self.tokens.first() == Some(&Token::Symbol(symbol));
+        if hit {
+            self.next();
+        }
+        hit
+    }
+
+    fn if_exists(&mut self) {
+        if self.skip(&["IF"]) {
+            self.skip(&["NOT"]);
+            self.skip(&["EXISTS"]);
+        }
+    }
+
+    fn identifier(&mut self) -> Option<String> {
+        match self.next()? {
+            Token::Word(word) => Some((*word).to_owned()),
+            Token::Name(name) => Some(name.clone().into_owned()),
+            Token::Literal | Token::Symbol(_) => None,
+        }
+    }
+
+    fn table(&mut self) -> Option<Table> {
+        let first = self.identifier()?;
+        if self.skip_symbol(b'.') {
+            return Some((first, self.identifier()?));
+        }
+        // A name without a database needs one that is selected.
+        (!self.database.is_empty()).then(|| (self.database.to_owned(), first))
+    }
+
+    fn tables(&mut self) -> Option<Vec<Table>> {
+        let mut tables = vec![self.table()?];
+        while self.skip_symbol(b',') {
+            tables.push(self.table()?);
+        }
+        Some(tables)
+    }
+
+    fn statement(mut self) -> Result<Statement, DecodeError> {
+        let Some(Token::Word(first)) = self.next() else {
+            // `(SELECT …)`, or nothing but comments.
+            return Ok(if self.tokens.is_empty() {
+                Statement::harmless()
+            } else {
+                Statement::unknown()
+            });
+        };
+        let known = match first.to_ascii_uppercase().as_str() {
+            "BEGIN" => Some(Statement::Begin),
+            "START" if self.at("TRANSACTION") => Some(Statement::Begin),
+            "COMMIT" => Some(Statement::Commit),
+            "SAVEPOINT" | "RELEASE" => Some(Statement::Savepoint),
+            "ROLLBACK" => {
+                return refused(
+                    "a part of the transaction is rolled back in the binlog, as happens after changes to tables without transactions",
+                    "use InnoDB for all tables that change in the same transactions as captured ones",
+                );
+            }
+            "XA" => {
+                return refused(
+                    "XA transactions are not carried by this version of the program",
+                    "do not run XA transactions on captured servers",
+                );
+            }
+            verb @ ("INSERT" | "REPLACE" | "UPDATE" | "DELETE" | "LOAD" | "WITH" | "SELECT"
+            | "CALL" | "DO" | "VALUES" | "HANDLER" | "TABLE") => Some(self.change(verb)),
+            "CREATE" => self.create(),
+            "ALTER" => self.alter(),
+            "DROP" => self.drop(),
+            "TRUNCATE" => {
+                self.skip(&["TABLE"]);
+                self.table()
+                    .map(|table| Statement::definition(DdlEffect::Truncate, vec![table]))
+            }
+            "RENAME" => self.rename(),
+            "GRANT" | "REVOKE" | "SET" | "ANALYZE" | "OPTIMIZE" | "REPAIR" | "CHECK"
+            | "CHECKSUM" | "FLUSH" | "INSTALL" | "UNINSTALL" | "RESET" | "PURGE" | "CACHE"
+            | "KILL" | "LOCK" | "UNLOCK" | "USE" => Some(Statement::harmless()),
+            _ => None,
+        };
+        Ok(known.unwrap_or_else(Statement::unknown))
+    }
+
+    fn change(mut self, verb: &str) -> Statement {
+        let found = match verb {
+            "INSERT" | "REPLACE" | "UPDATE" => {
+                while self.skip(&["LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "IGNORE", "INTO"]) {}
+                self.table()
+            }
+            "DELETE" => {
+                while self.skip(&["LOW_PRIORITY", "QUICK", "IGNORE", "FROM"]) {}
+                self.table()
+            }
+            "LOAD" => loop {
+                match self.next() {
+                    None => break None,
+                    Some(token) if token.is("TABLE") => break self.table(),
+                    Some(_) => {}
+                }
+            },
+            _ => None,
+        };
+        Statement::Change {
+            verb: match found {
+                Some((database, table)) => format!("{verb} {database}.{table}"),
+                None => verb.to_owned(),
+            },
+            tables: Vec::new(),
+        }
+    }
+
+    fn create(mut self) -> Option<Statement> {
+        let mut temporary = false;
+        let mut replace = false;
+        loop {
+            if self.skip(&["OR"]) {
+                replace = self.skip(&["REPLACE"]);
+            } else if self.skip(&["TEMPORARY"]) {
+                temporary = true;
+            } else if self.skip(&["ALGORITHM"]) {
+                self.skip_symbol(b'=');
+                self.next();
+            } else if self.skip(&["DEFINER"]) {
+                self.skip_symbol(b'=');
+                self.next();
+                if self.skip_symbol(b'@') {
+                    self.next();
+                }
+                // CURRENT_USER().
+                if self.skip_symbol(b'(') {
+                    self.skip_symbol(b')');
+                }
+            } else if self.skip(&["SQL"]) {
+                self.skip(&["SECURITY"]);
+                self.next();
+            } else if !self.skip(&[
+                "UNIQUE",
+                "FULLTEXT",
+                "SPATIAL",
+                "VECTOR",
+                "AGGREGATE",
+                "UNDO",
+                "ONLINE",
+                "OFFLINE",
+                "JSON",
+                "RELATIONAL",
+                "DUALITY",
+            ]) {
+                break;
+            }
+        }
+        let Some(Token::Word(object)) = self.next() else {
+            return None;
+        };
+        match object.to_ascii_uppercase().as_str() {
+            "TABLE" if temporary => Some(Statement::harmless()),
+            "TABLE" => self.create_table(replace),
+            "INDEX" => self.index(),
+            "DATABASE" | "SCHEMA" if replace => {
+                self.if_exists();
+                let database = self.identifier()?;
+                Some(Statement::definition(
+                    DdlEffect::Drop,
+                    vec![(database, ALL_TABLES.to_owned())],
+                ))
+            }
+            object => is_other_object(object).then(Statement::harmless),
+        }
+    }
+
+    fn create_table(mut self, replace: bool) -> Option<Statement> {
+        self.if_exists();
+        let table = self.table()?;
+        // Rows that come out of the statement itself: under row format the server writes it without its SELECT.
+        let mut depth = 0_u32;
+        for token in self.tokens {
+            match token {
+                Token::Symbol(b'(') => depth += 1,
+                Token::Symbol(b')') => depth = depth.saturating_sub(1),
+                token
+                    if token.is("SELECT")
+                        || depth == 0 && (token.is("VALUES") || token.is("TABLE")) =>
+                {
+                    return Some(Statement::Change {
+                        verb: format!("CREATE TABLE {}.{} … SELECT", table.0, table.1),
+                        tables: Vec::new(),
+                    });
+                }
+                _ => {}
+            }
+        }
+        let rows_follow = match self.tokens {
+            [.., start, transaction] => start.is("START") && transaction.is("TRANSACTION"),
+            _ => false,
+        };
+        Some(Statement::Definition {
+            effect: if replace {
+                DdlEffect::Drop
+            } else {
+                DdlEffect::Define
+            },
+            tables: vec![table],
+            rows_follow,
+        })
+    }
+
+    /// `name [USING type] ON table`, of CREATE INDEX and DROP INDEX.
+    fn index(mut self) -> Option<Statement> {
+        self.if_exists();
+        self.identifier()?;
+        if self.skip(&["USING"]) {
+            self.next();
+        }
+        if !self.skip(&["ON"]) {
+            return None;
+        }
+        let table = self.table()?;
+        Some(Statement::definition(DdlEffect::Define, vec![table]))
+    }
+
+    fn alter(mut self) -> Option<Statement> {
+        while self.skip(&["ONLINE", "OFFLINE", "IGNORE"]) {}
+        if !self.skip(&["TABLE"]) {
+            // ALTER ALGORITHM = … VIEW and the like have the modifiers of CREATE.
+            return match self.create()? {
+                statement @ Statement::Definition {
+                    effect: DdlEffect::None,
+                    ..
+                } => Some(statement),
+                _ => None,
+            };
+        }
+        self.if_exists();
+        let mut tables = vec![self.table()?];
+        let mut effect = DdlEffect::Define;
+        let mut depth = 0_u32;
+        let mut action = true;
+        while let Some(token) = self.next() {
+            let begins = std::mem::take(&mut action);
+            match token {
+                Token::Symbol(b'(') => depth += 1,
+                Token::Symbol(b')') => depth = depth.saturating_sub(1),
+                Token::Symbol(b',') if depth == 0 => action = true,
+                _ if depth > 0 => {}
+                token if token.is("RENAME") => {
+                    if !self.skip(&["COLUMN", "INDEX", "KEY"]) {
+                        self.skip_symbol(b'=');
+                        self.skip(&["TO", "AS"]);
+                        tables.push(self.table()?);
+                        effect = DdlEffect::Rename;
+                    }
+                }
+                // Rows vanish or come without row events.
+                token if begins && (token.is("DROP") || token.is("TRUNCATE")) => {
+                    if self.at("PARTITION") {
+                        effect = DdlEffect::Truncate;
+                    }
+                }
+                token if begins && (token.is("DISCARD") || token.is("IMPORT")) => {
+                    effect = DdlEffect::Truncate;
+                }
+                token if begins && (token.is("EXCHANGE") || token.is("CONVERT")) => {
+                    if self.at("PARTITION") || self.at("TABLE") {
+                        effect = DdlEffect::Truncate;
+                        while let Some(token) = self.next() {
+                            if token.is("TABLE") {
+                                tables.push(self.table()?);
+                                break;
+                            }
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(Statement::definition(effect, tables))
+    }
+
+    fn drop(mut self) -> Option<Statement> {
+        let temporary = self.skip(&["TEMPORARY"]);
+        while self.skip(&["UNDO", "SPATIAL", "ONLINE", "OFFLINE"]) {}
+        let Some(Token::Word(object)) = self.next() else {
+            return None;
+        };
+        match object.to_ascii_uppercase().as_str() {
+            "TABLE" | "TABLES" if temporary => Some(Statement::harmless()),
+            "TABLE" | "TABLES" => {
+                self.if_exists();
+                let tables = self.tables()?;
+                Some(Statement::definition(DdlEffect::Drop, tables))
+            }
+            "INDEX" => self.index(),
+            "DATABASE" | "SCHEMA" => {
+                self.if_exists();
+                let database = self.identifier()?;
+                Some(Statement::definition(
+                    DdlEffect::Drop,
+                    vec![(database, ALL_TABLES.to_owned())],
+                ))
+            }
+            "PREPARE" => Some(Statement::harmless()),
+            object => is_other_object(object).then(Statement::harmless),
+        }
+    }
+
+    fn rename(mut self) -> Option<Statement> {
+        if self.skip(&["USER"]) {
+            return Some(Statement::harmless());
+        }
+        if !self.skip(&["TABLE", "TABLES"]) {
+            return None;
+        }
+        self.if_exists();
+        let mut tables = Vec::new();
+        loop {
+            tables.push(self.table()?);
+            if !self.skip(&["TO"]) {
+                return None;
+            }
+            tables.push(self.table()?);
+            if !self.skip_symbol(b',') {
+                return Some(Statement::definition(DdlEffect::Rename, tables));
+            }
+        }
+    }
+}
+
+/// What can be created and dropped and holds no rows of a table.
+fn is_other_object(word: &str) -> bool {
+    matches!(
+        word,
+        "DATABASE"
+            | "SCHEMA"
+            | "VIEW"
+            | "PROCEDURE"
+            | "FUNCTION"
+            | "TRIGGER"
+            | "EVENT"
+            | "USER"
+            | "ROLE"
+            | "SERVER"
+            | "TABLESPACE"
+            | "LOGFILE"
+            | "RESOURCE"
+            | "REFERENCE"
+            | "LIBRARY"
+            | "INSTANCE"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(statement: &str, sql_mode: u64) -> Vec<u8> {
+        let mut body = vec![0; 8];
+        body.push(4);
+        body.extend_from_slice(&[0, 0, 16, 0, 1]);
+        body.extend_from_slice(&sql_mode.to_le_bytes());
+        // utf8mb4 client.
+        body.extend_from_slice(&[4, 255, 0, 255, 0, 255, 0]);
+        body.extend_from_slice(b"shop\0");
+        body.extend_from_slice(statement.as_bytes());
+        body
+    }
+
+    fn of(statement: &str) -> Statement {
+        let body = event(statement, 0);
+        classify(&super::super::query::parse(&body).unwrap()).unwrap()
+    }
+
+    #[track_caller]
+    fn check(statement: &str, effect: DdlEffect, tables: &[&str]) {
+        let Statement::Definition {
+            effect: found,
+            tables: names,
+            rows_follow,
+        } = of(statement)
+        else {
+            panic!("{statement}: {:?}", of(statement));
+        };
+        let names: Vec<_> = names.iter().map(|(d, t)| format!("{d}.{t}")).collect();
+        assert_eq!(
+            (found, &names[..]),
+            (
+                effect,
+                &tables.iter().map(ToString::to_string).collect::<Vec<_>>()[..]
+            ),
+            "{statement}"
+        );
+        assert!(!rows_follow);
+    }
+
+    #[test]
+    fn transactions() {
+        assert_eq!(of("BEGIN"), Statement::Begin);
+        assert_eq!(of(" start transaction"), Statement::Begin);
+        assert_eq!(of("COMMIT /* xid=1 */"), Statement::Commit);
+        assert_eq!(of("SAVEPOINT `a`"), Statement::Savepoint);
+        for refused in [
+            "ROLLBACK",
+            "ROLLBACK TO `a`",
+            "XA START X'01',X'',1",
+            "XA COMMIT X'01'",
+        ] {
+            let body = event(refused, 0);
+            assert!(classify(&super::super::query::parse(&body).unwrap()).is_err());
+        }
+    }
+
+    #[test]
+    fn definitions() {
+        use DdlEffect::*;
+        check(
+            "CREATE TABLE t (a int, b varchar(9) DEFAULT 'x, RENAME TO y')",
+            Define,
+            &["shop.t"],
+        );
+        check(
+            "create table if not exists `a b`.`c``d` like x",
+            Define,
+            &["a b.c`d"],
+        );
+        check("CREATE TEMPORARY TABLE t (a int)", None, &[]);
+        check("CREATE OR REPLACE TABLE t (a int)", Drop, &["shop.t"]);
+        check(
+            "CREATE UNIQUE INDEX i USING btree ON o.t (a)",
+            Define,
+            &["o.t"],
+        );
+        check("DROP INDEX `PRIMARY` ON t", Define, &["shop.t"]);
+        check(
+            "ALTER TABLE t ADD COLUMN truncate int, RENAME COLUMN a TO b, rename index x to y",
+            Define,
+            &["shop.t"],
+        );
+        check(
+            "ALTER TABLE t ADD c int DEFAULT (1), RENAME TO d.u",
+            Rename,
+            &["shop.t", "d.u"],
+        );
+        check("ALTER TABLE t RENAME u", Rename, &["shop.t", "shop.u"]);
+        check("ALTER TABLE t DROP PARTITION p0, p1", Truncate, &["shop.t"]);
+        check(
+            "ALTER TABLE t TRUNCATE PARTITION ALL",
+            Truncate,
+            &["shop.t"],
+        );
+        check(
+            "ALTER TABLE t EXCHANGE PARTITION p WITH TABLE o.u",
+            Truncate,
+            &["shop.t", "o.u"],
+        );
+        check("ALTER TABLE t IMPORT TABLESPACE", Truncate, &["shop.t"]);
+        check(
+            "ALTER TABLE t CONVERT TO CHARACTER SET utf8mb4",
+            Define,
+            &["shop.t"],
+        );
+        check(
+            "ALTER TABLE t DROP COLUMN a /*!50100 PARTITION BY HASH (b) */",
+            Define,
+            &["shop.t"],
+        );
+        check(
+            "DROP TABLE IF EXISTS `t`,`o`.`u` /* generated by server */",
+            Drop,
+            &["shop.t", "o.u"],
+        );
+        check("DROP TEMPORARY TABLE IF EXISTS t", None, &[]);
+        check("DROP DATABASE IF EXISTS shop", Drop, &["shop.*"]);
+        check("CREATE DATABASE shop", None, &[]);
+        check("TRUNCATE t", Truncate, &["shop.t"]);
+        check("truncate table `o`.t", Truncate, &["o.t"]);
+        check(
+            "RENAME TABLE a TO b, o.c TO o.d",
+            Rename,
+            &["shop.a", "shop.b", "o.c", "o.d"],
+        );
+        check("/* x */ -- y\nDROP /*!40000 TABLE */ t", Drop, &["shop.t"]);
+    }
+
+    #[test]
+    fn what_holds_no_rows() {
+        for statement in [
+            "CREATE ALGORITHM=UNDEFINED DEFINER=`root`@`%` SQL SECURITY DEFINER VIEW v AS SELECT 1",
+            "CREATE DEFINER=CURRENT_USER() TRIGGER x BEFORE INSERT ON t FOR EACH ROW DELETE FROM u",
+            "CREATE DEFINER=`a`@`b` PROCEDURE p() BEGIN DROP TABLE t; END",
+            "ALTER ALGORITHM=MERGE VIEW v AS SELECT 2",
+            "DROP VIEW v",
+            "DROP TRIGGER shop.x",
+            "CREATE USER 'a'@'b' IDENTIFIED WITH 'caching_sha2_password' AS 'x'",
+            "GRANT ALL ON *.* TO 'a'@'b'",
+            "ANALYZE TABLE t",
+            "FLUSH PRIVILEGES",
+            "ALTER DATABASE shop CHARACTER SET utf8mb4",
+            "CREATE SPATIAL REFERENCE SYSTEM 4120 NAME 'x' DEFINITION 'y'",
+            "RENAME USER a TO b",
+        ] {
+            check(statement, DdlEffect::None, &[]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_may_touch_anything() {
+        for statement in [
+            "FROBNICATE TABLE t",
+            "CREATE THING x",
+            "DROP TABLE 't",
+            "DROP TABLE",
+            "IMPORT TABLE FROM 'x'",
+            "ALTER INDEX i",
+        ] {
+            check(statement, DdlEffect::Unknown, &[]);
+        }
+    }
+
+    #[test]
+    fn rows_by_statement() {
+        for (statement, verb) in [
+            ("INSERT IGNORE INTO t VALUES (1)", "INSERT shop.t"),
+            ("UPDATE o.t SET a = 1", "UPDATE o.t"),
+            ("DELETE FROM t", "DELETE shop.t"),
+            ("LOAD DATA INFILE 'x' INTO TABLE `t`", "LOAD shop.t"),
+            ("SELECT f()", "SELECT"),
+            (
+                "CREATE TABLE t (a int) AS SELECT 1",
+                "CREATE TABLE shop.t … SELECT",
+            ),
+            ("CREATE TABLE t AS TABLE u", "CREATE TABLE shop.t … SELECT"),
+        ] {
+            assert_eq!(
+                of(statement),
+                Statement::Change {
+                    verb: verb.into(),
+                    tables: vec![]
+                }
+            );
+        }
+        assert_eq!(
+            of("CREATE TABLE `t` (\n  `a` int\n) START TRANSACTION"),
+            Statement::Definition {
+                effect: DdlEffect::Define,
+                tables: vec![("shop".into(), "t".into())],
+                rows_follow: true
+            }
+        );
+    }
+
+    #[test]
+    fn quotes_follow_the_mode() {
+        let body = event("DROP TABLE \"t\"", 4);
+        let statement = classify(&super::super::query::parse(&body).unwrap()).unwrap();
+        assert_eq!(
+            statement,
+            Statement::definition(DdlEffect::Drop, vec![("shop".into(), "t".into())])
+        );
+        check("DROP TABLE \"t\"", DdlEffect::Unknown, &[]);
+    }
+}

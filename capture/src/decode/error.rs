@@ -1,0 +1,101 @@
+//! Why an event can't be decoded. Facts only: the event, the table, the column, the reason; never a value.
+
+use binferry_schemas::fault::{Fault, Kind};
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes are not what the event's type says: damage, or a server that writes something new.
+    #[error("{event} event {flaw}")]
+    Malformed {
+        event: &'static str,
+        flaw: &'static str,
+    },
+    /// Known, and not carried (yet).
+    #[error("{event} event: {reason}")]
+    Unsupported {
+        event: &'static str,
+        reason: &'static str,
+        hint: &'static str,
+    },
+    #[error("event of unknown type {code}")]
+    UnknownEvent { code: u8 },
+    #[error(
+        "the table map of {database}.{table} has no column names: binlog_row_metadata is not FULL"
+    )]
+    NoMetadata { database: String, table: String },
+    #[error("table map of {database}.{table} {flaw}")]
+    TableMap {
+        database: String,
+        table: String,
+        flaw: &'static str,
+    },
+    #[error("column {database}.{table}.{column}: {reason}")]
+    ColumnType {
+        database: String,
+        table: String,
+        column: String,
+        reason: String,
+    },
+    #[error("a value in column {database}.{table}.{column} {flaw}")]
+    Value {
+        database: String,
+        table: String,
+        column: String,
+        flaw: &'static str,
+    },
+    #[error("rows event for {database}.{table} {flaw}")]
+    Rows {
+        database: String,
+        table: String,
+        flaw: &'static str,
+    },
+    #[error("a row image of {database}.{table} lacks columns: binlog_row_image is not FULL")]
+    PartialImage { database: String, table: String },
+    /// What was just written cannot be read again.
+    #[error("a defect of the program: {what}")]
+    Defect { what: &'static str },
+}
+
+impl DecodeError {
+    /// A state that only an error of our own can bring about.
+    pub fn defect() -> Self {
+        Self::Defect {
+            what: "an encoded change cannot be read back",
+        }
+    }
+}
+
+impl Fault for DecodeError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Defect { .. } => Kind::Defect,
+            _ => Kind::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unsupported { hint, .. } => Some((*hint).to_owned()),
+            Self::NoMetadata { .. } => Some(
+                "SET PERSIST binlog_row_metadata = FULL on the source; transactions that were written before it cannot be read, so start a new log behind them"
+                    .to_owned(),
+            ),
+            Self::PartialImage { .. } => Some(
+                "SET PERSIST binlog_row_image = FULL on the source, and check that no session sets another value; transactions that were written before it cannot be read, so start a new log behind them"
+                    .to_owned(),
+            ),
+            Self::Malformed { .. } | Self::TableMap { .. } | Self::Value { .. } | Self::Rows { .. } => Some(
+                "check the binlog on the source with mysqlbinlog --verify-binlog-checksum; if it is sound, report this"
+                    .to_owned(),
+            ),
+            Self::UnknownEvent { .. } => Some(
+                "the source is newer than this program, or has a plugin that writes its own events: look for a newer version"
+                    .to_owned(),
+            ),
+            Self::Defect { .. } => None,
+            Self::ColumnType { .. } => {
+                Some("leave the table out with --tables, or change the column's type".to_owned())
+            }
+        }
+    }
+}

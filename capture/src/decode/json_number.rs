@@ -1,0 +1,147 @@
+//! Numbers inside JSON as the server prints them.
+
+use std::io::Write;
+
+/// Appends `value` in the form of the server's `my_gcvt`: the shortest digits that read back as the same number, in plain form while the
+/// point is at most 15 places right or 14 left of the first digit, otherwise with an exponent; and always recognisable as a double.
+pub(super) fn put_double(out: &mut Vec<u8>, value: f64) {
+    if value == 0.0 {
+        out.extend_from_slice(if value.is_sign_negative() {
+            b"-0.0"
+        } else {
+            b"0.0"
+        });
+        return;
+    }
+    // `d.ddde[-]x`, at most 17 digits.
+    let mut scientific = [0_u8; 40];
+    let mut rest = &mut scientific[..];
+    // 40 bytes are enough for any double; what can't be split below can't come.
+    let _ = write!(rest, "{value:e}");
+    let unused = rest.len();
+    let text = &scientific[..40 - unused];
+    let (negative, text) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        _ => (false, text),
+    };
+    let mut digits = [0_u8; 20];
+    let mut count = 0;
+    let mut exponent = 0;
+    if let Some(e) = text.iter().position(|&byte| byte == b'e') {
+        for &byte in text[..e]
+            .iter()
+            .filter(|byte| byte.is_ascii_digit())
+            .take(20)
+        {
+            digits[count] = byte;
+            count += 1;
+        }
+        exponent = std::str::from_utf8(&text[e + 1..])
+            .ok()
+            .and_then(|text| text.parse::<i32>().ok())
+            .unwrap_or(0);
+    }
+    let digits = &digits[..count];
+    if negative {
+        out.push(b'-');
+    }
+    // Digits before the point.
+    let point = exponent + 1;
+    match point {
+        1..=15 => {
+            let point = point as usize;
+            let whole = digits.len().min(point);
+            out.extend_from_slice(&digits[..whole]);
+            out.resize(out.len() + point - whole, b'0');
+            out.push(b'.');
+            match &digits[whole..] {
+                [] => out.push(b'0'),
+                fraction => out.extend_from_slice(fraction),
+            }
+        }
+        -14..=0 => {
+            out.extend_from_slice(b"0.");
+            out.resize(out.len() + point.unsigned_abs() as usize, b'0');
+            out.extend_from_slice(digits);
+        }
+        _ => {
+            if let Some((first, rest)) = digits.split_first() {
+                out.push(*first);
+                if !rest.is_empty() {
+                    out.push(b'.');
+                    out.extend_from_slice(rest);
+                }
+            }
+            out.push(b'e');
+            put_signed(out, i64::from(exponent));
+        }
+    }
+}
+
+pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    put_unsigned(out, value.unsigned_abs());
+}
+
+pub(super) fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0_u8; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles() {
+        for (value, text) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (-2.5, "-2.5"),
+            (0.1, "0.1"),
+            (100.0, "100.0"),
+            (1e14, "100000000000000.0"),
+            (1e15, "1e15"),
+            (1e-14, "0.00000000000001"),
+            (1e-15, "0.000000000000001"),
+            (1e-16, "1e-16"),
+            (1.5e300, "1.5e300"),
+            (f64::MAX, "1.7976931348623157e308"),
+            (5e-324, "5e-324"),
+        ] {
+            let mut out = Vec::new();
+            put_double(&mut out, value);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn integers() {
+        let print = |put: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            put(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            print(&|out| put_signed(out, i64::MIN)),
+            i64::MIN.to_string()
+        );
+        assert_eq!(
+            print(&|out| put_unsigned(out, u64::MAX)),
+            u64::MAX.to_string()
+        );
+        assert_eq!(print(&|out| put_signed(out, 0)), "0");
+    }
+}

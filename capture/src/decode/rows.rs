@@ -1,0 +1,187 @@
+//! Rows events: WRITE_ROWS (30), UPDATE_ROWS (31), DELETE_ROWS (32), version 2.
+//!
+//! ```text
+//! u48 table id | u16 flags | u16 length of the extra information, itself included | extra information
+//! | length-encoded columns | bitmap of the columns in the image | UPDATE: bitmap of those in the after image
+//! | (image | UPDATE: after image)*
+//! ```
+//!
+//! The extra information is about NDB and partitions. (`libs/mysql/binlog/event/rows_event.h`.)
+
+use binferry_schemas::record::{ChangesBuffer, Operation};
+
+use super::{
+    cursor::{Cursor, Flaw, Read},
+    error::DecodeError,
+    plan::TablePlan,
+};
+
+/// The id of an event that only ends a statement.
+const DUMMY: u64 = 0x00ff_ffff;
+const STATEMENT_END: u16 = 1;
+
+/// The head of a rows event; its rows are still encoded.
+#[derive(Debug, Clone, Copy)]
+pub struct RowsEvent<'a> {
+    table_id: u64,
+    flags: u16,
+    operation: Operation,
+    columns: usize,
+    before: Option<&'a [u8]>,
+    after: Option<&'a [u8]>,
+    rows: &'a [u8],
+}
+
+impl<'a> RowsEvent<'a> {
+    pub(super) fn parse(type_code: u8, body: &'a [u8]) -> Result<Self, DecodeError> {
+        let (event, operation) = match type_code {
+            30 => ("WRITE_ROWS", Operation::Insert),
+            31 => ("UPDATE_ROWS", Operation::Update),
+            _ => ("DELETE_ROWS", Operation::Delete),
+        };
+        Self::read(operation, body).map_err(|Flaw(flaw)| DecodeError::Malformed { event, flaw })
+    }
+
+    fn read(operation: Operation, body: &'a [u8]) -> Read<Self> {
+        let mut cursor = Cursor::new(body);
+        let table_id = cursor.u48()?;
+        let flags = cursor.u16()?;
+        let extra = usize::from(cursor.u16()?);
+        cursor.take(
+            extra
+                .checked_sub(2)
+                .ok_or(Flaw("states an impossible length"))?,
+        )?;
+        let columns = cursor.length_encoded()?;
+        let columns = usize::try_from(columns).map_err(|_| Flaw("has too many columns"))?;
+        let bitmap = columns.div_ceil(8);
+        let first = cursor.take(bitmap)?;
+        let (before, after) = match operation {
+            Operation::Insert => (None, Some(first)),
+            Operation::Update => (Some(first), Some(cursor.take(bitmap)?)),
+            Operation::Delete => (Some(first), None),
+        };
+        Ok(Self {
+            table_id,
+            flags,
+            operation,
+            columns,
+            before,
+            after,
+            rows: cursor.rest(),
+        })
+    }
+
+    pub fn table_id(&self) -> u64 {
+        self.table_id
+    }
+
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// The last event of its statement: table maps end here.
+    pub fn ends_statement(&self) -> bool {
+        self.flags & STATEMENT_END != 0
+    }
+
+    /// Without a table and without rows: only the end of a statement.
+    pub fn is_dummy(&self) -> bool {
+        self.table_id == DUMMY && self.ends_statement() && self.rows.is_empty()
+    }
+
+    /// The rows, decoded by the plan of the table map with this event's table id.
+    pub fn cursor<'p>(&self, plan: &'p TablePlan) -> RowCursor<'a, 'p> {
+        RowCursor {
+            event: *self,
+            plan,
+            rest: Cursor::new(self.rows),
+            checked: false,
+        }
+    }
+}
+
+/// Decodes the rows of an event one by one.
+#[derive(Debug)]
+pub struct RowCursor<'a, 'p> {
+    event: RowsEvent<'a>,
+    plan: &'p TablePlan,
+    rest: Cursor<'a>,
+    checked: bool,
+}
+
+/// All columns are in the image.
+fn is_full(bitmap: &[u8], columns: usize) -> bool {
+    let (whole, rest) = (columns / 8, columns % 8);
+    let mask = (1_u8 << rest) - 1;
+    bitmap.iter().take(whole).all(|&byte| byte == 0xff)
+        && bitmap.get(whole).is_none_or(|byte| byte & mask == mask)
+}
+
+impl RowCursor<'_, '_> {
+    /// Appends the next row's change, with `table` as its table reference; `false` when there is none. After an error nothing is
+    /// appended, and the cursor is of no further use.
+    #[inline]
+    pub fn next(&mut self, table: u32, changes: &mut ChangesBuffer) -> Result<bool, DecodeError> {
+        if !self.checked {
+            self.check()?;
+            self.checked = true;
+        }
+        if self.rest.is_empty() {
+            return Ok(false);
+        }
+        let (plan, rest) = (self.plan, &mut self.rest);
+        let before = rest.rest().len();
+        changes
+            .push_with(table, self.event.operation, |out| {
+                plan.image(None, rest, out)
+            })
+            .map_err(|flaw| plan.describe(&flaw))?;
+        // A row takes at least its bitmap of NULLs; a table has at least one column.
+        if rest.rest().len() == before {
+            return Err(plan.broken("has rows without bytes"));
+        }
+        Ok(true)
+    }
+
+    fn check(&self) -> Result<(), DecodeError> {
+        let event = &self.event;
+        if event.columns != self.plan.schema().columns.len() {
+            return Err(self
+                .plan
+                .broken("has another number of columns than its table map"));
+        }
+        for bitmap in [event.before, event.after].into_iter().flatten() {
+            if !is_full(bitmap, event.columns) {
+                return Err(self.plan.partial());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_bitmaps() {
+        assert!(is_full(&[0xff, 0x01], 9));
+        assert!(is_full(&[0xff, 0xff], 9));
+        assert!(is_full(&[0xff], 8));
+        assert!(!is_full(&[0xff, 0xfe], 9));
+        assert!(!is_full(&[0x7f], 8));
+        assert!(is_full(&[0x7f], 7));
+    }
+
+    #[test]
+    fn dummy_ends_a_statement() {
+        let rows = RowsEvent::parse(30, b"\xff\xff\xff\0\0\0\x01\0\x02\0\0").unwrap();
+        assert!(rows.is_dummy() && rows.ends_statement());
+        for end in 0..11 {
+            assert!(RowsEvent::parse(30, &b"\xff\xff\xff\0\0\0\x01\0\x02\0\0"[..end]).is_err());
+        }
+        // An extra length that does not count itself.
+        assert!(RowsEvent::parse(30, b"\xff\xff\xff\0\0\0\x01\0\x01\0\0").is_err());
+    }
+}
