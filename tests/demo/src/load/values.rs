@@ -135,7 +135,7 @@ const COLUMNS: [(&str, &[&str]); 45] = [
         &["REPEAT(RANDOM_BYTES(1000), 50)", "0xe28082"],
     ),
     ("t_longblob", &["REPEAT(RANDOM_BYTES(500), 100)", "0x27"]),
-    ("t_enum", &["'small'", "'large'", "0"]),
+    ("t_enum", &["'small'", "'medium'", "'large'"]),
     ("t_set", &["'red,blue'", "''", "'red,green,blue'"]),
     (
         "t_json",
