@@ -1,1 +1,73 @@
-fn main() {}
+//! The `binferry` program: commands, configuration, progress. It wires the crates together and holds no logic of theirs.
+
+mod cli;
+mod commands;
+mod failure;
+mod logging;
+mod progress;
+mod rows;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use failure::Failure;
+use indicatif::MultiProgress;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; everything else is usage, exit 2.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match start(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("binferry: {failure}");
+            failure.exit()
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<ExitCode, Failure> {
+    let (Command::Run(options)
+    | Command::Capture(options)
+    | Command::Apply(options)
+    | Command::Tail(options)
+    | Command::Check(options)
+    | Command::Status(options)
+    | Command::Wait(options)
+    | Command::Readers(options)) = &cli.command;
+    let options = options.clone().with_file()?;
+    let bars = MultiProgress::new();
+    logging::start(options.log_format.unwrap_or_default(), &bars);
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        return Err(Failure::defect("a TLS provider was installed already"));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::defect(format!("the async runtime does not start: {e}")))?;
+    let code = runtime.block_on(async {
+        match cli.command {
+            Command::Run(_) => commands::run::run(&options, &bars).await,
+            Command::Capture(_) => commands::capture::run(&options, &bars).await,
+            Command::Apply(_) => commands::apply::run(&options, &bars).await,
+            Command::Tail(_) => commands::tail::run(&options).await,
+            Command::Check(_) => commands::check::run(&options).await,
+            Command::Status(_) => commands::status::run(&options).await,
+            Command::Wait(_) => commands::wait::run(&options).await,
+            Command::Readers(_) => commands::readers::run(&options).await,
+        }
+    });
+    // A blocking read of a stalled server must not hold the exit back: everything durable is durable by now.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    code
+}

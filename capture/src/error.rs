@@ -10,7 +10,9 @@ use binferry_schemas::fault::{Fault, Kind};
 use binferry_schemas::gtid::GtidSet;
 use binferry_transport::error::LogError;
 
+use crate::decode::DecodeError;
 use crate::preflight::Finding;
+use crate::stream::error::StreamError;
 
 /// An ERR packet of the server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +31,10 @@ pub enum CaptureError {
     Permanent(#[from] Permanent),
     #[error(transparent)]
     Transient(#[from] Transient),
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -214,6 +220,8 @@ impl Fault for CaptureError {
         match self {
             Self::Permanent(error) => error.kind(),
             Self::Transient(_) => Kind::Unreachable,
+            Self::Decode(error) => error.kind(),
+            Self::Stream(error) => error.kind(),
             Self::Log(error) => error.kind(),
         }
     }
@@ -222,6 +230,8 @@ impl Fault for CaptureError {
         match self {
             Self::Permanent(error) => error.hint(),
             Self::Transient(error) => error.hint(),
+            Self::Decode(error) => error.hint(),
+            Self::Stream(error) => error.hint(),
             Self::Log(error) => error.hint(),
         }
     }

@@ -21,7 +21,10 @@ pub enum Verdict {
 pub fn verdict(error: &CaptureError) -> Verdict {
     match error {
         CaptureError::Transient(_) => Verdict::Retry,
-        CaptureError::Permanent(_) | CaptureError::Log(_) => Verdict::Stop,
+        CaptureError::Permanent(_)
+        | CaptureError::Decode(_)
+        | CaptureError::Stream(_)
+        | CaptureError::Log(_) => Verdict::Stop,
     }
 }
 

@@ -72,6 +72,16 @@ impl TableFilter {
             && !self.exclude.iter().any(hit)
     }
 
+    /// Whether a statement about `table` may change a carried one. An empty table name stands for the whole database: then whether an
+    /// including pattern may match any of its tables.
+    pub fn touches(&self, database: &str, table: &str) -> bool {
+        if !table.is_empty() {
+            return self.matches(database, table);
+        }
+        !SYSTEM_DATABASES.contains(&database)
+            && (self.include.is_empty() || self.include.iter().any(|pattern| pattern.database.matches(database)))
+    }
+
     /// Whether it is certain from the patterns that no table matches this filter and not `older`. A false negative is possible where
     /// patterns overlap in more intricate ways; a false positive is not.
     pub fn within(&self, older: &Self) -> bool {
@@ -320,6 +330,14 @@ mod tests {
 
     fn filter(text: &str) -> TableFilter {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_database_is_touched_through_its_tables() {
+        let filter: TableFilter = "shop.item*,!shop.items_old".parse().unwrap();
+        assert!(filter.touches("shop", "") && filter.touches("shop", "items") && !filter.touches("shop", "items_old"));
+        assert!(!filter.touches("other", "") && !TableFilter::default().touches("mysql", ""));
+        assert!(TableFilter::default().touches("other", ""));
     }
 
     #[test]

@@ -1,0 +1,489 @@
+//! From events to records: one transaction at a time, in chunks of bounded size.
+//!
+//! A transaction begins with its GTID event and counts with the event that ends it (R6): XID, a COMMIT statement, or the statement itself
+//! where it is DDL. Its changes leave in chunks; the last one is marked. Table maps hold for one transaction at most, so a table id that
+//! means another table later can't be mistaken; the plan made from a table map is kept for as long as the same bytes come again.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use binferry_schemas::{
+    filter::TableFilter,
+    fingerprint::Fingerprint,
+    gtid::Gtid,
+    record::{
+        Body, Change, Changes, ChangesBuffer, Ddl, DdlEffect, Newest, TableRef, Transaction,
+        WriteSet,
+    },
+};
+use binferry_transport::{log::Log, session::Session};
+
+use super::{error::StreamError, split};
+use crate::{
+    decode::{
+        ALL_TABLES, DecodeError, Decoded, GtidEvent, QueryEvent, RowsEvent, Statement, TableMap,
+        TablePlan, classify,
+    },
+    dump::Event,
+    error::CaptureError,
+};
+
+/// What an event did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progressed {
+    Nothing,
+    /// This transaction is whole and appended.
+    Transaction(Gtid),
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counters {
+    pub transactions: u64,
+    pub rows: u64,
+    /// Of events, as the source has them.
+    pub bytes: u64,
+    pub newest: Option<Gtid>,
+    pub newest_commit_us: u64,
+}
+
+#[derive(Debug)]
+pub struct Assembly {
+    filter: TableFilter,
+    limit: usize,
+    file: String,
+    position: u64,
+    plans: HashMap<u64, Mapped>,
+    stored: HashSet<Fingerprint>,
+    expect: Option<Newest>,
+    open: Option<Open>,
+    /// Kept for its memory.
+    spare: ChangesBuffer,
+    counters: Counters,
+}
+
+/// What a table id means.
+#[derive(Debug)]
+struct Mapped {
+    /// The table map event that said so.
+    body: Vec<u8>,
+    /// `None`: not captured.
+    plan: Option<Arc<TablePlan>>,
+    reference: TableRef,
+    /// The number of the transaction that had this table map, and the table's place in the present chunk.
+    seen_in: u64,
+    place: Option<((u64, u32), u32)>,
+}
+
+/// The transaction under way.
+#[derive(Debug)]
+struct Open {
+    transaction: Transaction,
+    /// Distinguishes transactions for table maps, and chunks for places.
+    number: u64,
+    tables: Vec<TableRef>,
+    changes: ChangesBuffer,
+    /// The log has it already: it is only compared.
+    known: bool,
+}
+
+impl Assembly {
+    /// `limit`: bytes of a record. `expect`: the log's newest transaction, which the source is to show again.
+    pub fn new(filter: TableFilter, limit: usize, expect: Option<Newest>) -> Self {
+        Self {
+            filter,
+            // Room for the header, the table references and the transaction's fields.
+            limit: limit.saturating_sub(16 * 1024).max(1024),
+            file: String::new(),
+            position: 0,
+            plans: HashMap::new(),
+            stored: HashSet::new(),
+            expect,
+            open: None,
+            spare: ChangesBuffer::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Takes the next event of the dump.
+    pub async fn event(
+        &mut self,
+        event: Event<'_>,
+        log: &Arc<dyn Log>,
+        session: &mut Session,
+    ) -> Result<Progressed, CaptureError> {
+        self.counters.bytes += (event.body.len() + 23) as u64;
+        let decoded =
+            Decoded::of(event.type_code, event.flags, event.body).map_err(|e| self.at(e))?;
+        if event.log_pos != 0 && !event.is_artificial() {
+            self.position = u64::from(event.log_pos);
+        }
+        match decoded {
+            Decoded::Rows(rows) => self.rows(rows, session).await?,
+            Decoded::TableMap(table_id) => self.table_map(table_id, event.body, log).await?,
+            Decoded::Gtid(gtid) => self.begin(gtid)?,
+            Decoded::Xid => return self.commit(session).await,
+            Decoded::Query(query) => return self.statement(query, session).await,
+            Decoded::Rotate(rotate) => {
+                self.file.clear();
+                self.file.push_str(rotate.file);
+                self.position = rotate.position;
+            }
+            // Table ids start over with a server.
+            Decoded::FormatDescription(_) => self.plans.clear(),
+            Decoded::Passed => {}
+        }
+        Ok(Progressed::Nothing)
+    }
+
+    fn begin(&mut self, event: GtidEvent) -> Result<(), CaptureError> {
+        if self.open.is_some() {
+            return Err(StreamError::Unfinished {
+                gtid: event.gtid,
+                file: self.file.clone(),
+                position: self.position,
+            }
+            .into());
+        }
+        let known = match self.expect.take() {
+            Some(newest) if newest.gtid == event.gtid => {
+                if newest.original_commit_us != event.original_commit_us {
+                    return Err(StreamError::OtherHistory {
+                        gtid: event.gtid,
+                        source_us: event.original_commit_us,
+                        logged_us: newest.original_commit_us,
+                    }
+                    .into());
+                }
+                true
+            }
+            other => {
+                self.expect = other;
+                false
+            }
+        };
+        let mut changes = std::mem::take(&mut self.spare);
+        changes.clear();
+        self.counters.transactions += 1;
+        self.open = Some(Open {
+            transaction: Transaction {
+                gtid: event.gtid,
+                original_commit_us: event.original_commit_us,
+                immediate_commit_us: event.immediate_commit_us,
+                last_committed: event.last_committed,
+                sequence_number: event.sequence_number,
+                seen: None,
+                file: self.file.clone(),
+                position: self.position,
+                chunk: 0,
+                last: false,
+            },
+            number: self.counters.transactions,
+            tables: Vec::new(),
+            changes,
+            known,
+        });
+        Ok(())
+    }
+
+    async fn table_map(
+        &mut self,
+        table_id: u64,
+        body: &[u8],
+        log: &Arc<dyn Log>,
+    ) -> Result<(), CaptureError> {
+        let Some(open) = &self.open else {
+            return Err(self.outside("a table map"));
+        };
+        let number = open.number;
+        if let Some(mapped) = self.plans.get_mut(&table_id) {
+            if mapped.body == body {
+                mapped.seen_in = number;
+                return Ok(());
+            }
+        }
+        let map = TableMap::parse(body).map_err(|e| self.at(e))?;
+        let plan = match self.filter.matches(map.database(), map.table()) {
+            true => Some(TablePlan::new(&map).map_err(|e| self.at(e))?),
+            false => None,
+        };
+        let mut reference = TableRef {
+            database: map.database().to_owned(),
+            table: map.table().to_owned(),
+            schema: Fingerprint(0),
+        };
+        if let Some(plan) = &plan {
+            let (text, fingerprint) = plan.schema().to_avro();
+            reference.schema = fingerprint;
+            if !self.stored.contains(&fingerprint) {
+                // Durable before any record refers to it.
+                log.put_schema(fingerprint, &text).await?;
+                self.stored.insert(fingerprint);
+            }
+        }
+        self.plans.insert(
+            table_id,
+            Mapped {
+                body: body.to_vec(),
+                plan: plan.map(Arc::new),
+                reference,
+                seen_in: number,
+                place: None,
+            },
+        );
+        Ok(())
+    }
+
+    async fn rows(
+        &mut self,
+        rows: RowsEvent<'_>,
+        session: &mut Session,
+    ) -> Result<(), CaptureError> {
+        // The end of a statement that changed nothing has a table id that means no table.
+        if rows.is_dummy() {
+            return Ok(());
+        }
+        let table_id = rows.table_id();
+        let Some(open) = &mut self.open else {
+            return Err(self.outside("a row event"));
+        };
+        let mapped = match self.plans.get_mut(&table_id) {
+            Some(mapped) if mapped.seen_in == open.number => mapped,
+            _ => {
+                return Err(StreamError::NoTableMap {
+                    gtid: open.transaction.gtid,
+                    file: self.file.clone(),
+                    position: self.position,
+                    table_id,
+                }
+                .into());
+            }
+        };
+        let Some(plan) = mapped.plan.clone() else {
+            return Ok(());
+        };
+        if open.known {
+            return Ok(());
+        }
+        let mut cursor = rows.cursor(&plan);
+        loop {
+            let place = open.place(mapped);
+            let mark = open.changes.len();
+            let count = open.changes.count;
+            match cursor.next(place, &mut open.changes) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(reason) => {
+                    return Err(StreamError::At {
+                        gtid: open.transaction.gtid.to_string(),
+                        file: self.file.clone(),
+                        position: self.position,
+                        reason,
+                    }
+                    .into());
+                }
+            }
+            self.counters.rows += 1;
+            if open.changes.len() > self.limit {
+                open.spill(mapped, mark, count, self.limit, session).await?;
+            }
+        }
+    }
+
+    async fn commit(&mut self, session: &mut Session) -> Result<Progressed, CaptureError> {
+        let Some(mut open) = self.open.take() else {
+            return Err(self.outside("the end of a transaction"));
+        };
+        let gtid = open.transaction.gtid;
+        self.counters.newest = Some(gtid);
+        self.counters.newest_commit_us = open.transaction.original_commit_us;
+        if !open.known {
+            open.send(true, session).await?;
+        }
+        self.spare = open.changes;
+        Ok(match open.known {
+            true => Progressed::Nothing,
+            false => Progressed::Transaction(gtid),
+        })
+    }
+
+    async fn statement(
+        &mut self,
+        query: QueryEvent<'_>,
+        session: &mut Session,
+    ) -> Result<Progressed, CaptureError> {
+        let statement = classify(&query).map_err(|e| self.at(e))?;
+        let Some(open) = &mut self.open else {
+            return Err(self.outside("a statement"));
+        };
+        match statement {
+            Statement::Begin | Statement::Savepoint => Ok(Progressed::Nothing),
+            Statement::Commit => self.commit(session).await,
+            Statement::Change { verb, tables } => {
+                // Foreign to row format. What it did to tables that are not captured is of no interest.
+                if tables.is_empty() || tables.iter().any(|(d, t)| self.filter.matches(d, t)) {
+                    return Err(StreamError::StatementChange {
+                        gtid: open.transaction.gtid,
+                        file: self.file.clone(),
+                        position: self.position,
+                        verb,
+                    }
+                    .into());
+                }
+                Ok(Progressed::Nothing)
+            }
+            Statement::Definition {
+                effect,
+                tables,
+                rows_follow,
+            } => {
+                let tables: Vec<_> = tables
+                    .into_iter()
+                    .filter(|(d, t)| self.filter.touches(d, if t == ALL_TABLES { "" } else { t }))
+                    .collect();
+                let effect = match effect {
+                    DdlEffect::Unknown => effect,
+                    _ if tables.is_empty() => DdlEffect::None,
+                    _ => effect,
+                };
+                if !open.known {
+                    let mut transaction = open.transaction.clone();
+                    transaction.last = !rows_follow;
+                    let ddl = Ddl {
+                        transaction,
+                        statement: query.statement().into_owned(),
+                        database: query.database().to_owned(),
+                        sql_mode: query.sql_mode(),
+                        collations: query.collations(),
+                        time_zone: query.time_zone().to_owned(),
+                        effect,
+                        tables,
+                    };
+                    session.append(Body::Ddl(ddl)).await?;
+                    open.transaction.chunk += 1;
+                }
+                if rows_follow {
+                    return Ok(Progressed::Nothing);
+                }
+                self.ended()
+            }
+        }
+    }
+
+    /// The open transaction has ended by itself: what there was to send has been sent.
+    fn ended(&mut self) -> Result<Progressed, CaptureError> {
+        let Some(open) = self.open.take() else {
+            return Ok(Progressed::Nothing);
+        };
+        let gtid = open.transaction.gtid;
+        self.counters.newest = Some(gtid);
+        self.counters.newest_commit_us = open.transaction.original_commit_us;
+        self.spare = open.changes;
+        Ok(match open.known {
+            true => Progressed::Nothing,
+            false => Progressed::Transaction(gtid),
+        })
+    }
+
+    fn at(&self, reason: DecodeError) -> CaptureError {
+        let gtid = self.open.as_ref().map_or_else(
+            || "outside a transaction".to_owned(),
+            |o| o.transaction.gtid.to_string(),
+        );
+        StreamError::At {
+            gtid,
+            file: self.file.clone(),
+            position: self.position,
+            reason,
+        }
+        .into()
+    }
+
+    fn outside(&self, event: &'static str) -> CaptureError {
+        StreamError::OutsideTransaction {
+            event,
+            file: self.file.clone(),
+            position: self.position,
+        }
+        .into()
+    }
+}
+
+impl Open {
+    /// The table's index in the present chunk.
+    fn place(&mut self, mapped: &mut Mapped) -> u32 {
+        let chunk = (self.number, self.transaction.chunk);
+        match mapped.place {
+            Some((of, place)) if of == chunk => place,
+            _ => {
+                let place = self.tables.len() as u32;
+                self.tables.push(mapped.reference.clone());
+                mapped.place = Some((chunk, place));
+                place
+            }
+        }
+    }
+
+    /// Appends what has collected as a chunk.
+    async fn send(&mut self, last: bool, session: &mut Session) -> Result<(), CaptureError> {
+        self.transaction.last = last;
+        let body = Body::WriteSet(WriteSet {
+            transaction: self.transaction.clone(),
+            tables: std::mem::take(&mut self.tables),
+            changes: self.changes.as_changes(),
+        });
+        session.append(body).await?;
+        self.changes.clear();
+        self.transaction.chunk += 1;
+        Ok(())
+    }
+
+    /// The newest change, at `mark`, does not fit any more: what was before it leaves as a chunk, and when it is larger than a chunk by
+    /// itself, it leaves in fragments.
+    async fn spill(
+        &mut self,
+        mapped: &mut Mapped,
+        mark: usize,
+        count: u64,
+        limit: usize,
+        session: &mut Session,
+    ) -> Result<(), CaptureError> {
+        let newest = self.changes.encoded.split_off(mark);
+        self.changes.count = count;
+        if count > 0 {
+            self.send(false, session).await?;
+        }
+        let only = Changes {
+            count: 1,
+            encoded: &newest,
+        };
+        for change in only.iter() {
+            let change = change.map_err(|_| StreamError::Encoded)?;
+            for fragment in split::fragments(change, limit) {
+                let table = self.place(mapped);
+                self.changes.push(&Change { table, ..fragment });
+                if fragment.more {
+                    self.send(false, session).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! Before the first event: is the source fit, do source and log belong together, where does the dump begin?
+//!
+//! The checks run twice: before the `Start`, so that a source that does not fit leaves no trace in the log, and again on the fold at the
+//! `Start`, because another capture may have written in between (`protocol.md`'s rule "is the log a subset of the source").
+
+use std::{sync::Arc, time::Duration};
+
+use binferry_schemas::{
+    filter::TableFilter,
+    gtid::{GtidSet, Uuid},
+    record::{FoldState, Newest, Start},
+};
+use binferry_transport::{log::Log, resume::tail_state, session::Session};
+use tracing::warn;
+
+use super::{CaptureOptions, From, error::StreamError};
+use crate::{
+    client::Connection,
+    dump::{Request, choose_server_id},
+    error::{CaptureError, Permanent},
+    preflight::{self, SourceFacts, Wanted},
+};
+
+/// A session at the end of the log, and what to ask the source for.
+#[derive(Debug)]
+pub struct Attached {
+    pub session: Session,
+    pub server_id: u32,
+    pub request: Wish,
+    /// The newest transaction of the log: the source is asked for it again, to compare.
+    pub expect: Option<Newest>,
+}
+
+/// A dump request that owns its set.
+#[derive(Debug)]
+pub struct Wish {
+    server_id: u32,
+    replica_uuid: Uuid,
+    executed: GtidSet,
+    heartbeat: Duration,
+}
+
+impl Wish {
+    pub fn as_request(&self) -> Request<'_> {
+        Request {
+            server_id: self.server_id,
+            replica_uuid: self.replica_uuid,
+            executed: &self.executed,
+            heartbeat: self.heartbeat,
+            follow: true,
+        }
+    }
+}
+
+pub async fn attach(
+    options: &CaptureOptions,
+    log: &Arc<dyn Log>,
+    connection: &mut Connection,
+) -> Result<Attached, CaptureError> {
+    preflight::refuse(
+        &preflight::check(
+            connection,
+            &Wanted {
+                tables: &options.filter,
+            },
+        )
+        .await?,
+    )?;
+    let facts = SourceFacts::read(connection).await?;
+    let server = connection.server().to_owned();
+
+    let before = tail_state(log.as_ref()).await?;
+    let base = match before.sites.is_empty() {
+        true => first_base(options.from.as_ref(), &facts)?,
+        false => GtidSet::new(),
+    };
+    belongs(options, &before, &base, &facts, &server)?;
+    let server_id = choose_server_id(connection, options.server_id, log.id()).await?;
+
+    let start = Start {
+        site: options.site.clone(),
+        server: facts.server_uuid,
+        filter: options.filter.to_string(),
+        base,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let session = Session::start(log.clone(), start, options.session).await?;
+    let state = session.state();
+    if let Err(error) = belongs(
+        options,
+        state,
+        &GtidSet::new(),
+        &SourceFacts::read(connection).await?,
+        &server,
+    ) {
+        session.close().await?;
+        return Err(error);
+    }
+
+    let mut executed = state.set.clone();
+    let expect = match &state.newest {
+        Some(newest) if facts.purged.contains(&newest.gtid) => {
+            warn!(gtid = %newest.gtid, "the source has purged the log's newest transaction: that both have the same history cannot be asked");
+            None
+        }
+        Some(newest) => {
+            executed.remove(&newest.gtid);
+            Some(newest.clone())
+        }
+        None => None,
+    };
+    // The same log reads under the same identity, so that a new attempt ends the dump that an old one left behind.
+    let request = Wish {
+        server_id,
+        replica_uuid: log.id(),
+        executed,
+        heartbeat: options.heartbeat,
+    };
+    Ok(Attached {
+        session,
+        server_id,
+        request,
+        expect,
+    })
+}
+
+/// What counts as present before a new log begins.
+fn first_base(from: Option<&From>, facts: &SourceFacts) -> Result<GtidSet, StreamError> {
+    match from {
+        // Without a word, only a beginning that leaves nothing out.
+        None if facts.purged.is_empty() => Ok(GtidSet::new()),
+        None => Err(StreamError::FromNeeded {
+            purged: facts.purged.clone(),
+        }),
+        Some(From::Earliest) => Ok(facts.purged.clone()),
+        Some(From::Now) => Ok(facts.executed.clone()),
+        Some(From::Set(set)) => {
+            let unknown = facts.errant(set);
+            if !unknown.is_empty() {
+                return Err(StreamError::FromUnknown { unknown });
+            }
+            let missing = facts.purged_but_needed(set);
+            if !missing.is_empty() {
+                return Err(StreamError::FromPurged { missing });
+            }
+            Ok(set.clone())
+        }
+    }
+}
+
+/// Does this source continue that log, under these options?
+fn belongs(
+    options: &CaptureOptions,
+    state: &FoldState,
+    base: &GtidSet,
+    facts: &SourceFacts,
+    server: &str,
+) -> Result<(), CaptureError> {
+    if let Some(site) = state.sites.iter().find(|site| site.site == options.site) {
+        // A filter that this version cannot read is not known to be as wide.
+        let covered = site
+            .filter
+            .parse()
+            .is_ok_and(|logged: TableFilter| options.filter.within(&logged));
+        if !covered {
+            return Err(StreamError::FilterWidened {
+                logged: site.filter.clone(),
+                wanted: options.filter.to_string(),
+            }
+            .into());
+        }
+    } else if let Some(other) = state.sites.first() {
+        return Err(StreamError::OtherSite {
+            logged: other.site.clone(),
+            wanted: options.site.clone(),
+        }
+        .into());
+    }
+    let mut have = state.set.clone();
+    have.union_with(base);
+    let errant = facts.errant(&have);
+    if !errant.is_empty() {
+        return Err(Permanent::Errant {
+            server: server.to_owned(),
+            errant,
+        }
+        .into());
+    }
+    let missing = facts.purged_but_needed(&have);
+    if !missing.is_empty() {
+        return Err(Permanent::Purged {
+            server: server.to_owned(),
+            missing,
+        }
+        .into());
+    }
+    Ok(())
+}

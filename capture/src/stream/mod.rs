@@ -1,0 +1,270 @@
+//! The stream: from a source's events to the log's records, through disconnects.
+//!
+//! Every attempt is a new incarnation in the log. It asks the log where it stands (R1), checks that the source has the same history,
+//! and dumps what the fold lacks. Nothing is kept from an attempt that failed: what was durable is in the log, the rest is sent again.
+//! A transaction that was cut off is void for every reader as soon as the next `Start` stands in the log.
+
+pub mod assembly;
+pub mod attach;
+pub mod error;
+mod split;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use binferry_schemas::{
+    address::Address,
+    filter::TableFilter,
+    gtid::{Gtid, GtidSet},
+};
+use binferry_transport::{
+    log::Log,
+    session::{Session, SessionOptions},
+};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    client::Connection,
+    dump::Dump,
+    error::CaptureError,
+    preflight::SourceFacts,
+    retry::{Verdict, backoff, verdict},
+};
+use assembly::{Assembly, Progressed};
+
+/// Where a first start begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    /// The source's first transaction; refused by default when the source has purged it.
+    Earliest,
+    /// What the source has executed counts as present.
+    Now,
+    /// This set counts as present.
+    Set(GtidSet),
+}
+
+#[derive(Debug, Clone)]
+pub struct CaptureOptions {
+    pub source: Address,
+    pub site: String,
+    pub server_id: Option<u32>,
+    pub filter: TableFilter,
+    /// For a first start only.
+    pub from: Option<From>,
+    /// End when the log holds all of it.
+    pub until: Option<GtidSet>,
+    /// Records are at most so large.
+    pub record_bytes: usize,
+    pub heartbeat: Duration,
+    /// How long an unreachable source is tried again.
+    pub retry_for: Duration,
+    pub session: SessionOptions,
+}
+
+/// For people who watch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub connected: bool,
+    pub file: String,
+    pub position: u64,
+    pub transactions: u64,
+    pub rows: u64,
+    pub bytes: u64,
+    /// Microseconds between the newest commit on the source and now; 0 when nothing is waiting.
+    pub lag_us: u64,
+    pub newest: Option<Gtid>,
+    pub connects: u64,
+}
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const TICK: Duration = Duration::from_millis(500);
+/// Events between two looks at the clock and at the token, while a backlog is read.
+const LOOK_EVERY: u32 = 4096;
+
+/// Captures until it is cancelled, `until` is reached, or something stops it. Answers with what the log then holds.
+pub async fn capture(
+    options: &CaptureOptions,
+    log: Arc<dyn Log>,
+    cancel: &CancellationToken,
+    progress: &watch::Sender<Progress>,
+) -> Result<GtidSet, CaptureError> {
+    let mut pauses = backoff();
+    let mut failing_since: Option<Instant> = None;
+    loop {
+        let before = (progress.borrow().connects, progress.borrow().bytes);
+        let error = match attempt(options, &log, cancel, progress).await {
+            Ok(set) => return Ok(set),
+            Err(error) => error,
+        };
+        progress.send_modify(|p| p.connected = false);
+        if verdict(&error) == Verdict::Stop {
+            return Err(error);
+        }
+        if (progress.borrow().connects, progress.borrow().bytes) != before {
+            (pauses, failing_since) = (backoff(), None);
+        }
+        if failing_since.get_or_insert_with(Instant::now).elapsed() > options.retry_for {
+            return Err(error);
+        }
+        let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+        warn!(error = %chain(&error), pause_ms = pause.as_millis() as u64, "the source is out of reach; trying again");
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(binferry_transport::resume::tail_state(log.as_ref()).await?.set),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+async fn attempt(
+    options: &CaptureOptions,
+    log: &Arc<dyn Log>,
+    cancel: &CancellationToken,
+    progress: &watch::Sender<Progress>,
+) -> Result<GtidSet, CaptureError> {
+    let mut connection = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Ok(binferry_transport::resume::tail_state(log.as_ref()).await?.set),
+        connection = Connection::open(&options.source) => connection?,
+    };
+    let attached = attach::attach(options, log, &mut connection).await?;
+    let mut session = attached.session;
+    info!(source = %connection.server(), log = %log.name(), server_id = attached.server_id, "capturing");
+    let followed = match Dump::start(connection, &attached.request.as_request()).await {
+        Ok(dump) => {
+            progress.send_modify(|p| {
+                p.connected = true;
+                p.connects += 1;
+            });
+            follow(
+                options,
+                log,
+                cancel,
+                progress,
+                dump,
+                &mut session,
+                attached.expect,
+            )
+            .await
+        }
+        Err(error) => Err(error),
+    };
+    // Whatever was whole becomes durable, also when the stream has failed; the stream's own error is the one to tell.
+    let closed = session.close().await;
+    followed?;
+    Ok(closed?.set)
+}
+
+/// One loop, in this order: stop, events, time.
+async fn follow(
+    options: &CaptureOptions,
+    log: &Arc<dyn Log>,
+    cancel: &CancellationToken,
+    progress: &watch::Sender<Progress>,
+    mut dump: Dump,
+    session: &mut Session,
+    expect: Option<binferry_schemas::record::Newest>,
+) -> Result<(), CaptureError> {
+    let mut missing = options
+        .until
+        .as_ref()
+        .map(|until| until.subtract(&session.state().set));
+    if missing.as_ref().is_some_and(GtidSet::is_empty) {
+        return Ok(());
+    }
+    let mut assembly = Assembly::new(options.filter.clone(), options.record_bytes, expect);
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let mut looked = 0u32;
+        while let Some(event) = dump.buffered()? {
+            if let Progressed::Transaction(gtid) = assembly.event(event, log, session).await? {
+                if let Some(missing) = &mut missing {
+                    missing.remove(&gtid);
+                    if missing.is_empty() {
+                        session.flush().await?;
+                        report(&assembly, progress, false);
+                        return Ok(());
+                    }
+                }
+            }
+            looked += 1;
+            if looked == LOOK_EVERY {
+                looked = 0;
+                report(&assembly, progress, false);
+                if cancel.is_cancelled() {
+                    return Ok(());
+                }
+                session.tick().await?;
+            }
+        }
+        // Nothing more lies in the buffer: what is whole goes to the log at once, so the load itself sets the size of a batch.
+        session.flush().await?;
+        report(&assembly, progress, !assembly.is_open());
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(()),
+            filled = dump.fill() => filled?,
+            _ = tick.tick() => session.tick().await?,
+        }
+    }
+}
+
+fn report(assembly: &Assembly, progress: &watch::Sender<Progress>, idle: bool) {
+    let counters = assembly.counters();
+    progress.send_if_modified(|p| {
+        if p.bytes == counters.bytes && p.lag_us == 0 {
+            return false;
+        }
+        p.file.clear();
+        p.file.push_str(assembly.file());
+        p.position = assembly.position();
+        (p.transactions, p.rows, p.bytes) = (counters.transactions, counters.rows, counters.bytes);
+        p.newest = counters.newest;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_micros() as u64);
+        p.lag_us = if idle {
+            0
+        } else {
+            now.saturating_sub(counters.newest_commit_us)
+        };
+        true
+    });
+}
+
+/// What the source has executed, for `--until now`; tried again like a capture.
+pub async fn executed(source: &Address, retry_for: Duration) -> Result<GtidSet, CaptureError> {
+    let (begun, mut pauses) = (Instant::now(), backoff());
+    loop {
+        let asked = async {
+            let mut connection = Connection::open(source).await?;
+            let facts = SourceFacts::read(&mut connection).await?;
+            connection.close().await;
+            Ok(facts.executed)
+        };
+        match asked.await {
+            Err(error) if verdict(&error) == Verdict::Retry && begun.elapsed() < retry_for => {
+                warn!(error = %chain(&error), "the source is out of reach; trying again");
+                tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+            }
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The command line, and the configuration file that takes the same names (the command line wins).
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use binferry_schemas::{
+    address::{Address, Secret},
+    filter::TableFilter,
+    gtid::GtidSet,
+};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
+
+use crate::failure::Failure;
+
+/// Carries MySQL changes, in order and exactly once, through a durable log to other servers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "binferry",
+    version,
+    propagate_version = true,
+    max_term_width = 110
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Capture, log and apply in one process.
+    Run(Options),
+    /// Read a source's binlog and write its transactions to the log.
+    Capture(Options),
+    /// Apply the log's transactions to a target.
+    Apply(Options),
+    /// Print every row change of the log, a line of JSON each, and follow.
+    Tail(Options),
+    /// Preflight: every setting and privilege, each finding with its remedy.
+    Check(Options),
+    /// Positions, readers and lag of a log and, with --target, of what is applied there.
+    Status(Options),
+    /// Wait until the target shows a set of GTIDs.
+    Wait(Options),
+    /// List the log's registered readers, or remove one, so that retention no longer waits for it.
+    Readers(Options),
+}
+
+/// Every option; a command refuses those that it has no use for.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Options {
+    /// TOML file with the same names as these options; the command line wins.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// mysql://user@host:port/?tls=MODE&ca=FILE; password in BINFERRY_SOURCE_PASSWORD.
+    #[arg(long, value_name = "URL")]
+    pub source: Option<String>,
+    /// mysql://user@host:port/?tls=MODE&ca=FILE; password in BINFERRY_TARGET_PASSWORD.
+    #[arg(long, value_name = "URL")]
+    pub target: Option<String>,
+    /// Directory of the log [default for run: ./binferry-log].
+    #[arg(long, value_name = "DIR")]
+    pub log: Option<String>,
+    /// File that holds the source's password.
+    #[arg(long, value_name = "FILE")]
+    pub source_password_file: Option<PathBuf>,
+    /// File that holds the target's password.
+    #[arg(long, value_name = "FILE")]
+    pub target_password_file: Option<PathBuf>,
+    /// Which tables: 'shop.*,!shop.tmp_*' [default: all but the server's own].
+    #[arg(long, value_name = "PATTERNS")]
+    pub tables: Option<String>,
+    /// Where a first start begins: earliest, now, or a GTID set that the target already holds.
+    #[arg(long, value_name = "earliest|now|GTIDSET")]
+    pub from: Option<String>,
+    /// Stop, cleanly, when everything up to there is through.
+    #[arg(long, value_name = "now|GTIDSET")]
+    pub until: Option<String>,
+    /// The GTID set to wait for.
+    #[arg(long, value_name = "GTIDSET")]
+    pub gtid: Option<String>,
+    /// Replica id at the source; must be unique there [default: chosen and checked].
+    #[arg(long, value_name = "N")]
+    pub server_id: Option<u32>,
+    /// Name of the source's role in the log; keep it when a promoted replica takes over.
+    #[arg(long, value_name = "NAME")]
+    pub site: Option<String>,
+    /// Name of the stream at the target; one for each log that is applied there [default: main].
+    #[arg(long, value_name = "NAME")]
+    pub stream: Option<String>,
+    /// Remove the oldest part of the log beyond this size, e.g. 20GiB [default: keep all].
+    #[arg(long, value_name = "SIZE")]
+    pub keep_bytes: Option<String>,
+    /// Remove the part of the log that is older, e.g. 7d [default: keep all].
+    #[arg(long, value_name = "DURATION")]
+    pub keep_age: Option<String>,
+    /// How long an unreachable server or log is retried before exit 4 [default: 10m].
+    #[arg(long, value_name = "DURATION")]
+    pub retry_for: Option<String>,
+    /// Registered reader to remove.
+    #[arg(long, value_name = "NAME")]
+    pub remove: Option<String>,
+    /// First offset to print [default: the log's start].
+    #[arg(long, value_name = "OFFSET")]
+    pub offset: Option<u64>,
+    /// Longest time to wait [default: without limit].
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+    /// Output of tail.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// Machine-readable output.
+    #[arg(long)]
+    #[serde(default)]
+    pub json: bool,
+    /// Form of the log lines on stderr.
+    #[arg(long, value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Where a first start begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    Earliest,
+    Now,
+    Set(GtidSet),
+}
+
+macro_rules! fill {
+    ($into:ident, $from:ident, $($field:ident),+ $(,)?) => {
+        $(if $into.$field.is_none() { $into.$field = $from.$field; })+
+    };
+}
+
+impl Options {
+    /// The options of the configuration file are filled in where the command line has none.
+    pub fn with_file(mut self) -> Result<Self, Failure> {
+        let Some(path) = self.config.clone() else {
+            return Ok(self);
+        };
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| Failure::usage(format!("--config {}: {e}", path.display())))?;
+        let file: Options = toml::from_str(&text).map_err(|e| {
+            Failure::usage(format!(
+                "--config {}: {}",
+                path.display(),
+                e.to_string().trim_end()
+            ))
+        })?;
+        fill!(
+            self,
+            file,
+            source,
+            target,
+            log,
+            source_password_file,
+            target_password_file,
+            tables,
+            from,
+            until,
+            gtid,
+            server_id,
+            site,
+            stream,
+            keep_bytes,
+            keep_age,
+            retry_for,
+            remove,
+            offset,
+            timeout,
+            format,
+            log_format,
+        );
+        self.json |= file.json;
+        Ok(self)
+    }
+
+    pub fn source(&self) -> Result<Address, Failure> {
+        server(
+            "--source",
+            self.source.as_deref(),
+            "BINFERRY_SOURCE_PASSWORD",
+            self.source_password_file.as_deref(),
+        )
+    }
+
+    pub fn target(&self) -> Result<Address, Failure> {
+        server(
+            "--target",
+            self.target.as_deref(),
+            "BINFERRY_TARGET_PASSWORD",
+            self.target_password_file.as_deref(),
+        )
+    }
+
+    pub fn log_directory(&self) -> Result<&Path, Failure> {
+        let text = self
+            .log
+            .as_deref()
+            .ok_or_else(|| Failure::usage("--log is missing: the log's directory"))?;
+        if text.contains("://") {
+            return Err(Failure::usage(format!(
+                "--log {text}: this version takes a directory; Kafka logs are not there yet"
+            )));
+        }
+        Ok(Path::new(text))
+    }
+
+    pub fn filter(&self) -> Result<TableFilter, Failure> {
+        match &self.tables {
+            None => Ok(TableFilter::default()),
+            Some(text) => text
+                .parse()
+                .map_err(|e| Failure::usage(format!("--tables: {e}"))),
+        }
+    }
+
+    pub fn from(&self) -> Result<Option<Place>, Failure> {
+        match self.from.as_deref() {
+            None => Ok(None),
+            Some("earliest") => Ok(Some(Place::Earliest)),
+            Some("now") => Ok(Some(Place::Now)),
+            Some("snapshot") => Err(Failure::usage(
+                "--from snapshot: the initial copy is not there yet; copy the data with another tool and give the GTID set that it holds",
+            )),
+            Some(set) => Ok(Some(Place::Set(gtid_set(
+                "--from",
+                set,
+                "earliest, now or a GTID set",
+            )?))),
+        }
+    }
+
+    pub fn until(&self) -> Result<Option<Place>, Failure> {
+        match self.until.as_deref() {
+            None => Ok(None),
+            Some("now") => Ok(Some(Place::Now)),
+            Some(set) => Ok(Some(Place::Set(gtid_set(
+                "--until",
+                set,
+                "now or a GTID set",
+            )?))),
+        }
+    }
+
+    pub fn gtid(&self) -> Result<GtidSet, Failure> {
+        let text = self
+            .gtid
+            .as_deref()
+            .ok_or_else(|| Failure::usage("--gtid is missing: the GTID set to wait for"))?;
+        gtid_set("--gtid", text, "a GTID set")
+    }
+
+    pub fn site(&self) -> String {
+        self.site.clone().unwrap_or_else(|| "main".to_owned())
+    }
+
+    pub fn stream(&self) -> String {
+        self.stream.clone().unwrap_or_else(|| "main".to_owned())
+    }
+
+    pub fn keep_bytes(&self) -> Result<Option<u64>, Failure> {
+        self.keep_bytes
+            .as_deref()
+            .map(|t| bytes("--keep-bytes", t))
+            .transpose()
+    }
+
+    pub fn keep_age(&self) -> Result<Option<Duration>, Failure> {
+        self.keep_age
+            .as_deref()
+            .map(|t| duration("--keep-age", t))
+            .transpose()
+    }
+
+    pub fn retry_for(&self) -> Result<Duration, Failure> {
+        self.retry_for
+            .as_deref()
+            .map_or(Ok(Duration::from_secs(600)), |t| duration("--retry-for", t))
+    }
+
+    pub fn timeout(&self) -> Result<Option<Duration>, Failure> {
+        self.timeout
+            .as_deref()
+            .map(|t| duration("--timeout", t))
+            .transpose()
+    }
+}
+
+fn server(
+    option: &str,
+    url: Option<&str>,
+    variable: &str,
+    file: Option<&Path>,
+) -> Result<Address, Failure> {
+    let url =
+        url.ok_or_else(|| Failure::usage(format!("{option} is missing: mysql://user@host:port/")))?;
+    let mut address: Address = url
+        .parse()
+        .map_err(|e| Failure::usage(format!("{option}: {e}")))?;
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(file).map_err(|e| {
+            Failure::usage(format!("{option}-password-file {}: {e}", file.display()))
+        })?;
+        address.password = Secret::new(text.trim_end_matches(['\r', '\n']));
+    } else if let Ok(password) = std::env::var(variable) {
+        address.password = Secret::new(password);
+    }
+    Ok(address)
+}
+
+fn gtid_set(option: &str, text: &str, expected: &str) -> Result<GtidSet, Failure> {
+    text.parse()
+        .map_err(|e| Failure::usage(format!("{option}: {e}; expected {expected}")))
+}
+
+fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
+    humantime::parse_duration(text)
+        .map_err(|e| Failure::usage(format!("{option} {text}: {e}; for example 90s, 10m, 7d")))
+}
+
+fn bytes(option: &str, text: &str) -> Result<u64, Failure> {
+    text.parse::<bytesize::ByteSize>()
+        .map(|b| b.0)
+        .map_err(|e| Failure::usage(format!("{option} {text}: {e}; for example 500MiB, 20GiB")))
+}

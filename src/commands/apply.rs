@@ -1,0 +1,50 @@
+//! `apply`: from the log to a target.
+
+use std::{process::ExitCode, sync::Arc};
+
+use binferry_apply::{Applier, Progress};
+use binferry_schemas::gtid::GtidSet;
+use binferry_transport::{log::Log, resume::tail_state};
+use indicatif::MultiProgress;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::{Options, Place},
+    failure::Failure,
+    progress, stop,
+};
+
+pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
+    let cancel = stop::on_signal()?;
+    let log = super::open_log(options)?;
+    let until = match options.until()? {
+        None => None,
+        Some(Place::Set(set)) => Some(set),
+        Some(_) => Some(tail_state(log.as_ref()).await?.set),
+    };
+    apply_from(options, log, until, &cancel, bars).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs an applier with its progress shown.
+pub async fn apply_from(
+    options: &Options,
+    log: Arc<dyn Log>,
+    until: Option<GtidSet>,
+    cancel: &CancellationToken,
+    bars: &MultiProgress,
+) -> Result<(), Failure> {
+    let (sender, receiver) = watch::channel(Progress::default());
+    progress::show_apply(bars, receiver);
+    let mut wanted = binferry_apply::Options::new(options.target()?, log);
+    wanted.stream = options.stream();
+    wanted.patience = options.retry_for()?;
+    let applier = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Ok(()),
+        applier = Applier::connect(wanted) => applier?,
+    };
+    applier.run(until, cancel.clone(), sender).await?;
+    Ok(())
+}

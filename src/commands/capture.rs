@@ -1,0 +1,79 @@
+//! `capture`: from a source into the log.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use binferry_capture::stream::{self, CaptureOptions, From, Progress};
+use binferry_schemas::gtid::GtidSet;
+use binferry_transport::{
+    log::{Log, Retention},
+    session::SessionOptions,
+};
+use indicatif::MultiProgress;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::{
+    cli::{Options, Place},
+    failure::Failure,
+    progress, stop,
+};
+
+/// Kafka's usual limit, kept for the embedded log too, so that one can be copied to the other.
+const RECORD_BYTES: usize = 1 << 20;
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
+    let cancel = stop::on_signal()?;
+    let capture = self::options(options, until(options).await?)?;
+    let log = super::create_log(options)?;
+    let set = capture_into(&capture, log, &cancel, bars).await?;
+    info!(gtids = %set, "the log is complete up to here");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a capture with its progress shown.
+pub async fn capture_into(
+    options: &CaptureOptions,
+    log: Arc<dyn Log>,
+    cancel: &CancellationToken,
+    bars: &MultiProgress,
+) -> Result<GtidSet, Failure> {
+    let (sender, receiver) = watch::channel(Progress::default());
+    progress::show_capture(bars, receiver);
+    Ok(stream::capture(options, log, cancel, &sender).await?)
+}
+
+/// `--until` as a set: `now` is what the source has executed now.
+pub async fn until(options: &Options) -> Result<Option<GtidSet>, Failure> {
+    Ok(match options.until()? {
+        None => None,
+        Some(Place::Set(set)) => Some(set),
+        Some(_) => Some(stream::executed(&options.source()?, options.retry_for()?).await?),
+    })
+}
+
+pub fn options(options: &Options, until: Option<GtidSet>) -> Result<CaptureOptions, Failure> {
+    Ok(CaptureOptions {
+        source: options.source()?,
+        site: options.site(),
+        server_id: options.server_id,
+        filter: options.filter()?,
+        from: options.from()?.map(|place| match place {
+            Place::Earliest => From::Earliest,
+            Place::Now => From::Now,
+            Place::Set(set) => From::Set(set),
+        }),
+        until,
+        record_bytes: RECORD_BYTES,
+        heartbeat: HEARTBEAT,
+        retry_for: options.retry_for()?,
+        session: SessionOptions {
+            retention: Retention {
+                bytes: options.keep_bytes()?,
+                age: options.keep_age()?,
+            },
+            ..SessionOptions::default()
+        },
+    })
+}

@@ -1,0 +1,50 @@
+//! `run`: capture, log and apply in one process. The two stages meet in the log only, as they would in two processes.
+
+use std::process::ExitCode;
+
+use indicatif::MultiProgress;
+use tracing::info;
+
+use super::{apply, capture};
+use crate::{cli::Options, failure::Failure, stop};
+
+const DEFAULT_LOG: &str = "binferry-log";
+
+pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
+    let mut options = options.clone();
+    options.log.get_or_insert_with(|| DEFAULT_LOG.to_owned());
+    // Everything that can be wrong with the options is told before anything is touched.
+    options.target()?;
+    let cancel = stop::on_signal()?;
+    let until = capture::until(&options).await?;
+    let capturing = capture::options(&options, until.clone())?;
+    let log = super::create_log(&options)?;
+
+    // The first stage to fail stops the other one; both drain.
+    let captured = async {
+        let result = capture::capture_into(&capturing, log.clone(), &cancel, bars).await;
+        if result.is_err() {
+            cancel.cancel();
+        }
+        result
+    };
+    let applied = async {
+        let result = apply::apply_from(&options, log.clone(), until.clone(), &cancel, bars).await;
+        if result.is_err() {
+            cancel.cancel();
+        }
+        result
+    };
+    let (captured, applied) = tokio::join!(captured, applied);
+    match (captured, applied) {
+        (Ok(set), Ok(())) => {
+            info!(gtids = %set, "stopped; the log is complete up to here");
+            Ok(ExitCode::SUCCESS)
+        }
+        (Err(failure), Ok(())) | (Ok(_), Err(failure)) => Err(failure),
+        (Err(first), Err(second)) => {
+            tracing::error!("apply: {second}");
+            Err(first)
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `status`: where a log stands, who reads it, and what a target shows of it.
+
+use std::{io::Write, process::ExitCode};
+
+use binferry_transport::resume::tail_state;
+use serde_json::{Value, json};
+
+use crate::{cli::Options, failure::Failure};
+
+pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let log = super::open_log(options)?;
+    let bounds = log.bounds().await?;
+    let state = tail_state(log.as_ref()).await?;
+    let mut status = json!({
+        "log": {
+            "name": log.name(),
+            "id": log.id().to_string(),
+            "start": bounds.start.0,
+            "end": bounds.end.0,
+            "gtids": state.set.to_string(),
+            "newest": state.newest.as_ref().map(|n| json!({"gtid": n.gtid.to_string(), "committed_us": n.original_commit_us})),
+            "sites": state.sites.iter().map(|s| json!({"site": s.site, "server": s.server.to_string(), "tables": s.filter})).collect::<Vec<_>>(),
+        },
+        "readers": log.registrations().await?.iter().map(|r| json!({
+            "name": r.name,
+            "needs": r.needs.0,
+            "behind_records": bounds.end.0.saturating_sub(r.needs.0),
+            "seen_seconds_ago": r.updated.elapsed().unwrap_or_default().as_secs(),
+        })).collect::<Vec<_>>(),
+    });
+    if options.target.is_some() {
+        let progress = binferry_apply::read_progress(&options.target()?, &options.stream()).await?;
+        status["target"] = match progress {
+            None => {
+                json!({"stream": options.stream(), "started": false, "behind_transactions": count(&state.set)})
+            }
+            Some(progress) => {
+                let missing = state.set.subtract(&progress.state.set);
+                // Commit times of the same source are compared, so the two machines' clocks do not matter.
+                let behind_us = match (&state.newest, &progress.state.newest) {
+                    (Some(log), Some(target)) if !missing.is_empty() => log
+                        .original_commit_us
+                        .saturating_sub(target.original_commit_us),
+                    _ => 0,
+                };
+                json!({
+                    "stream": options.stream(),
+                    "started": true,
+                    "paired": progress.state.log == log.id(),
+                    "offset": progress.state.offset.0,
+                    "gtids": progress.state.set.to_string(),
+                    "missing": missing.to_string(),
+                    "behind_transactions": count(&missing),
+                    "behind_seconds": behind_us as f64 / 1e6,
+                })
+            }
+        };
+    }
+    let mut out = std::io::stdout().lock();
+    let written = match options.json {
+        true => writeln!(out, "{status}"),
+        false => out.write_all(page(&status).as_bytes()),
+    };
+    written.map_err(|e| Failure::usage(format!("stdout: {e}")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn count(set: &binferry_schemas::gtid::GtidSet) -> u64 {
+    u64::try_from(set.len()).unwrap_or(u64::MAX)
+}
+
+/// One screen for people.
+fn page(status: &Value) -> String {
+    let text = |value: &Value| match value {
+        Value::String(s) if s.is_empty() => "-".to_owned(),
+        Value::String(s) => s.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    let log = &status["log"];
+    let mut page = format!(
+        "log      {} ({})\n  offsets  {} to {}\n  newest   {}\n  gtids    {}\n",
+        text(&log["name"]),
+        text(&log["id"]),
+        log["start"],
+        log["end"],
+        text(&log["newest"]["gtid"]),
+        text(&log["gtids"]),
+    );
+    for site in log["sites"].as_array().into_iter().flatten() {
+        page += &format!(
+            "source   {} server {} tables {}\n",
+            text(&site["site"]),
+            text(&site["server"]),
+            text(&site["tables"])
+        );
+    }
+    for reader in status["readers"].as_array().into_iter().flatten() {
+        page += &format!(
+            "reader   {} needs offset {}, {} records behind, seen {} s ago\n",
+            text(&reader["name"]),
+            reader["needs"],
+            reader["behind_records"],
+            reader["seen_seconds_ago"]
+        );
+    }
+    let target = &status["target"];
+    if target["started"] == true {
+        page += &format!(
+            "target   stream {}{}\n  offset   {}\n  behind   {} transactions, {} s\n  missing  {}\n",
+            text(&target["stream"]),
+            if target["paired"] == true {
+                ""
+            } else {
+                " (PAIRED WITH ANOTHER LOG)"
+            },
+            target["offset"],
+            target["behind_transactions"],
+            target["behind_seconds"],
+            text(&target["missing"]),
+        );
+    } else if !target.is_null() {
+        page += &format!(
+            "target   stream {}: nothing applied yet, {} transactions behind\n",
+            text(&target["stream"]),
+            target["behind_transactions"]
+        );
+    }
+    page
+}

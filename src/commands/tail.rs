@@ -1,0 +1,294 @@
+//! `tail`: every accepted row change as a line of JSON, and on.
+//!
+//! A transaction is printed when its last chunk has been folded in, because only then does it count. One of several chunks is read a
+//! second time for that, so memory does not depend on its size.
+
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use binferry_schemas::{
+    filter::TableFilter,
+    fingerprint::Fingerprint,
+    record::{Body, Change, Head, Image, Offset, Record, Transaction, WriteSet},
+    row::RowSchema,
+};
+use binferry_transport::{
+    fold::{Fold, Outcome},
+    log::Log,
+    resume::tail_state,
+};
+
+use crate::{
+    cli::{Options, Place},
+    failure::Failure,
+    rows::Line,
+    stop,
+};
+
+pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let log = super::open_log(options)?;
+    let cancel = stop::on_signal()?;
+    let mut missing = match options.until()? {
+        None => None,
+        Some(Place::Set(set)) => Some(set),
+        Some(_) => Some(tail_state(log.as_ref()).await?.set),
+    };
+    let bounds = log.bounds().await?;
+    let (mut fold, from) = beginning(log.as_ref(), bounds.start).await?;
+    if let Some(missing) = &mut missing {
+        *missing = missing.subtract(&fold.state().set);
+        if missing.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    let mut printer = Printer {
+        log: log.clone(),
+        filter: options.filter()?,
+        first: options.offset.unwrap_or(0),
+        schemas: HashMap::new(),
+        out: Vec::with_capacity(1 << 16),
+    };
+    let mut reader = log.reader(from).await?;
+    loop {
+        let batch = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
+            batch = reader.next() => batch?,
+        };
+        for stored in &batch {
+            let head = Head::decode(&stored.bytes).map_err(|e| corrupt(stored.offset, e))?;
+            let first = match fold.step(stored.offset, &head).outcome {
+                Outcome::Chunk {
+                    first, last: true, ..
+                } => first,
+                // The first one says which transactions count as present without being there.
+                Outcome::Start => {
+                    if let Some(missing) = &mut missing {
+                        *missing = missing.subtract(&fold.state().set);
+                        if missing.is_empty() {
+                            printer.flush()?;
+                            return Ok(ExitCode::SUCCESS);
+                        }
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
+            let record = Record::decode(&stored.bytes).map_err(|e| corrupt(stored.offset, e))?;
+            let gtid = match &record.body {
+                Body::WriteSet(set) => {
+                    if first == stored.offset {
+                        printer.single(stored.offset, set).await?;
+                    } else {
+                        printer.again(first, stored.offset, &record, set).await?;
+                    }
+                    set.transaction.gtid
+                }
+                Body::Ddl(ddl) => ddl.transaction.gtid,
+                _ => continue,
+            };
+            if let Some(missing) = &mut missing {
+                missing.remove(&gtid);
+                if missing.is_empty() {
+                    printer.flush()?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+        }
+        if !printer.flush()? {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+/// The fold at the log's start: the beginning, or the first checkpoint that still stands when the beginning has expired.
+async fn beginning(log: &dyn Log, start: Offset) -> Result<(Fold, Offset), Failure> {
+    if start.0 == 0 {
+        return Ok((Fold::new(log.id()), start));
+    }
+    let state = binferry_transport::resume::start_state(log).await?;
+    Ok(Fold::resume(state))
+}
+
+fn corrupt(offset: Offset, error: impl std::fmt::Display) -> Failure {
+    Failure::data(format!("record {}: {error}", offset.0))
+}
+
+struct Printer {
+    log: Arc<dyn Log>,
+    filter: TableFilter,
+    first: u64,
+    schemas: HashMap<Fingerprint, Arc<RowSchema>>,
+    out: Vec<u8>,
+}
+
+/// A change whose fragments are being joined.
+#[derive(Default)]
+struct Joined {
+    before: Option<Vec<u8>>,
+    after: Option<Vec<u8>>,
+}
+
+impl Joined {
+    fn add(&mut self, change: &Change<'_>) {
+        for (into, part) in [
+            (&mut self.before, change.before),
+            (&mut self.after, change.after),
+        ] {
+            if let Some(part) = part {
+                into.get_or_insert_default().extend_from_slice(part.datum);
+            }
+        }
+    }
+}
+
+impl Printer {
+    async fn single(&mut self, offset: Offset, set: &WriteSet<'_>) -> Result<(), Failure> {
+        let mut index = 0;
+        let mut joined = Joined::default();
+        self.changes(offset, set, &set.transaction, &mut index, &mut joined)
+            .await
+    }
+
+    /// A transaction of several chunks: reads its records from `first` up to `last` again.
+    async fn again(
+        &mut self,
+        first: Offset,
+        last: Offset,
+        newest: &Record<'_>,
+        set: &WriteSet<'_>,
+    ) -> Result<(), Failure> {
+        let mut reader = self.log.reader(first).await?;
+        let (mut index, mut joined) = (0, Joined::default());
+        let mut next_chunk = 0;
+        loop {
+            for stored in reader.next().await? {
+                let record =
+                    Record::decode(&stored.bytes).map_err(|e| corrupt(stored.offset, e))?;
+                if record.header.incarnation == newest.header.incarnation {
+                    match &record.body {
+                        Body::WriteSet(part)
+                            if part.transaction.gtid == set.transaction.gtid
+                                && part.transaction.chunk == next_chunk =>
+                        {
+                            next_chunk += 1;
+                            self.changes(
+                                stored.offset,
+                                part,
+                                &part.transaction,
+                                &mut index,
+                                &mut joined,
+                            )
+                            .await?;
+                            self.flush()?;
+                        }
+                        Body::Ddl(part)
+                            if part.transaction.gtid == set.transaction.gtid
+                                && part.transaction.chunk == next_chunk =>
+                        {
+                            next_chunk += 1
+                        }
+                        _ => {}
+                    }
+                }
+                if stored.offset >= last {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn changes(
+        &mut self,
+        offset: Offset,
+        set: &WriteSet<'_>,
+        transaction: &Transaction,
+        index: &mut u64,
+        joined: &mut Joined,
+    ) -> Result<(), Failure> {
+        let mut left = set.changes.count;
+        for change in set.changes.iter() {
+            let change = change.map_err(|e| corrupt(offset, e))?;
+            left -= 1;
+            let whole = joined.before.is_none() && joined.after.is_none() && !change.more;
+            if !whole {
+                joined.add(&change);
+                if change.more {
+                    continue;
+                }
+            }
+            let parts = std::mem::take(joined);
+            let image = |own: Option<Image<'_>>, part: &Option<Vec<u8>>| -> Option<Vec<u8>> {
+                match whole {
+                    true => own.map(|i| i.datum.to_vec()),
+                    false => part.clone(),
+                }
+            };
+            let (before, after) = (
+                image(change.before, &parts.before),
+                image(change.after, &parts.after),
+            );
+            let number = *index;
+            *index += 1;
+            let Some(table) = set.tables.get(change.table as usize) else {
+                return Err(corrupt(
+                    offset,
+                    "a change names a table that the record does not have",
+                ));
+            };
+            if offset.0 < self.first || !self.filter.matches(&table.database, &table.table) {
+                continue;
+            }
+            let schema = self.schema(table.schema).await?;
+            let present = change.before.or(change.after).and_then(|i| i.present);
+            let line = Line {
+                offset: offset.0,
+                transaction,
+                index: number,
+                last: transaction.last && left == 0,
+                operation: change.operation,
+                schema: &schema,
+                before: before.as_deref().map(|datum| Image { present, datum }),
+                after: after.as_deref().map(|datum| Image {
+                    present: change.after.and_then(|i| i.present),
+                    datum,
+                }),
+            };
+            line.write(&mut self.out)?;
+        }
+        Ok(())
+    }
+
+    async fn schema(&mut self, fingerprint: Fingerprint) -> Result<Arc<RowSchema>, Failure> {
+        if let Some(schema) = self.schemas.get(&fingerprint) {
+            return Ok(schema.clone());
+        }
+        let text = self.log.schema(fingerprint).await?;
+        let text = text.ok_or_else(|| {
+            Failure::data(format!(
+                "the log has no schema {fingerprint}, which a record refers to"
+            ))
+        })?;
+        let schema = RowSchema::from_avro(&text)
+            .map_err(|e| Failure::data(format!("schema {fingerprint}: {e}")))?;
+        let schema = Arc::new(schema);
+        self.schemas.insert(fingerprint, schema.clone());
+        Ok(schema)
+    }
+
+    /// False when nobody reads stdout any more.
+    fn flush(&mut self) -> Result<bool, Failure> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(&self.out).and_then(|()| stdout.flush());
+        self.out.clear();
+        match written {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(e) => Err(Failure::usage(format!("stdout: {e}"))),
+        }
+    }
+}
