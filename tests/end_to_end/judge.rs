@@ -1,0 +1,113 @@
+//! The end-state check, by nothing of ours: the servers' own checksums, and the target's own binlog read by `mysqlbinlog`.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, ensure};
+use binferry_servers::MySql;
+
+/// Both servers hold the same rows in every table of the database.
+pub fn equal(source: &MySql, target: &MySql, database: &str) -> Result<()> {
+    let tables = source.rows(&format!(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = '{database}' AND table_type = 'BASE TABLE' ORDER BY 1"
+    ))?;
+    ensure!(!tables.is_empty(), "no tables in {database}");
+    for row in tables {
+        let table = row[0].as_deref().context("a table without a name")?;
+        let sum = |server: &MySql| {
+            server
+                .value(&format!(
+                    "SET time_zone='+00:00'; {}",
+                    rows_sum(server, database, table)?
+                ))
+                .map_err(anyhow::Error::from)
+        };
+        let (s, t) = (sum(source)?, sum(target)?);
+        ensure!(s == t, "{database}.{table} differs: source {s}, target {t}");
+    }
+    Ok(())
+}
+
+/// Count and an order-free sum over the exact bytes of each row.
+fn rows_sum(server: &MySql, database: &str, table: &str) -> Result<String> {
+    let columns = server.rows(&format!(
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = '{database}' AND table_name = '{table}' ORDER BY column_name"
+    ))?;
+    let parts: Vec<String> = columns
+        .iter()
+        .map(|c| {
+            let name = c[0].as_deref().unwrap_or_default().replace('`', "``");
+            let value = match c[1].as_deref() {
+                // FLOAT prints six digits; as a double it shows all that it has.
+                Some("float") => format!("CAST(`{name}` AS DOUBLE)"),
+                Some("json") => format!("CONCAT(JSON_TYPE(`{name}`), CAST(`{name}` AS CHAR))"),
+                Some("bit" | "geometry" | "point" | "polygon" | "vector") => format!("`{name}`"),
+                _ => format!("CAST(`{name}` AS CHAR)"),
+            };
+            format!("COALESCE(HEX({value}), 'NULL')")
+        })
+        .collect();
+    Ok(format!(
+        "SELECT CONCAT(COUNT(*), ' ', COALESCE(SUM(CAST(CONV(SUBSTRING(SHA2(CONCAT_WS('|', {}), 256), 1, 15), 16, 10) AS DECIMAL(30))), 0)) FROM `{database}`.`{table}`",
+        parts.join(", ")
+    ))
+}
+
+/// Each row of `ledger` (one a transaction of the load, `id` given by the source) was inserted at the target once: the target's binlog
+/// says so, whatever our own position says.
+pub fn once(source: &MySql, target: &MySql, database: &str) -> Result<()> {
+    let files = target.rows("SHOW BINARY LOGS")?;
+    let mut inserted: HashMap<u64, u32> = HashMap::new();
+    for file in files {
+        let file = file[0]
+            .as_deref()
+            .context("a binlog without a name")?
+            .to_owned();
+        let output = target
+            .mysqlbinlog()?
+            .args([
+                "--read-from-remote-server",
+                "--base64-output=decode-rows",
+                "-v",
+                "-v",
+            ])
+            .arg(format!("--user={}", target.admin_user()))
+            .arg(format!("--host={}", target.host()))
+            .arg(format!("--port={}", target.port()))
+            .arg(&file)
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "mysqlbinlog: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let heading = format!("### INSERT INTO `{database}`.`ledger`");
+        let mut within = false;
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            if line.starts_with("### INSERT")
+                || line.starts_with("### UPDATE")
+                || line.starts_with("### DELETE")
+            {
+                within = line == heading;
+            } else if let Some(value) = line.strip_prefix("###   @1=").filter(|_| within) {
+                let id = value
+                    .split_whitespace()
+                    .next()
+                    .unwrap_or_default()
+                    .parse()?;
+                *inserted.entry(id).or_default() += 1;
+            }
+        }
+    }
+    let ids = source.rows(&format!("SELECT id FROM `{database}`.ledger"))?;
+    for row in &ids {
+        let id: u64 = row[0].as_deref().context("an id that is NULL")?.parse()?;
+        let times = inserted.remove(&id).unwrap_or(0);
+        ensure!(times == 1, "transaction {id} was applied {times} times");
+    }
+    ensure!(
+        inserted.is_empty(),
+        "applied, but not at the source: {:?}",
+        inserted.keys().take(5)
+    );
+    Ok(())
+}

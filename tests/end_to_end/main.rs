@@ -1,0 +1,11 @@
+//! End to end, on real servers, through the program itself: what a user does, and what goes wrong for users.
+
+mod binferry;
+mod faults;
+mod follow;
+mod gtid_sets;
+mod judge;
+mod load;
+mod logs;
+mod refusals;
+mod types;
