@@ -1,0 +1,129 @@
+//! The source with the benchmark's binlog.
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use binferry_servers::{MySql, sysbench};
+
+use crate::process::PASSWORD;
+
+pub const TABLES: u32 = 4;
+pub const ROWS: u32 = 100_000;
+const EVENTS: u32 = 100_000;
+
+pub struct Loaded {
+    pub source: MySql,
+    pub transactions: u64,
+    pub rows: u64,
+    pub bytes: u64,
+    /// The statements that make the tables, for targets.
+    pub schema: String,
+}
+
+/// The users of the quickstart.
+pub fn users(server: &MySql) -> Result<()> {
+    server.sql(&format!(
+        "CREATE USER bench@'%' IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON *.* TO bench@'%'; CREATE DATABASE IF NOT EXISTS sbtest"
+    ))?;
+    Ok(())
+}
+
+/// sysbench's oltp_write_only.
+pub fn run(server: &MySql, step: &str, options: &[String]) -> Result<()> {
+    let mut command = sysbench()?;
+    command
+        .arg("oltp_write_only")
+        .args([
+            "--db-driver=mysql",
+            "--mysql-host=127.0.0.1",
+            "--mysql-user=root",
+            "--mysql-db=sbtest",
+            "--threads=8",
+            "--report-interval=0",
+        ])
+        .arg(format!("--mysql-port={}", server.port()))
+        .arg(format!("--tables={TABLES}"))
+        .arg(format!("--table-size={ROWS}"))
+        .args(options)
+        .arg(step);
+    let output = command.stdin(Stdio::null()).output()?;
+    ensure!(
+        output.status.success(),
+        "sysbench {step}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+impl Loaded {
+    pub fn new() -> Result<Self> {
+        let source = MySql::builder()
+            .arg("--innodb-buffer-pool-size=512M")
+            .start()?;
+        users(&source)?;
+        eprintln!("loading: sysbench oltp_write_only");
+        run(&source, "prepare", &[])?;
+        run(
+            &source,
+            "run",
+            &["--time=0".into(), format!("--events={EVENTS}")],
+        )?;
+        let bytes = source
+            .rows("SHOW BINARY LOGS")?
+            .iter()
+            .filter_map(|r| r[1].as_deref()?.parse::<u64>().ok())
+            .sum();
+        let mut schema = String::new();
+        for n in 1..=TABLES {
+            let row = source.rows(&format!("SHOW CREATE TABLE sbtest.sbtest{n}"))?;
+            schema += row[0][1].as_deref().context("SHOW CREATE TABLE")?;
+            schema += ";";
+        }
+        let (transactions, rows) = count(&source)?;
+        Ok(Self {
+            source,
+            transactions,
+            rows,
+            bytes,
+            schema,
+        })
+    }
+}
+
+/// What the binlog holds, counted by mysqlbinlog.
+fn count(source: &MySql) -> Result<(u64, u64)> {
+    let (mut transactions, mut rows) = (0, 0);
+    for file in source.rows("SHOW BINARY LOGS")? {
+        let output = source
+            .mysqlbinlog()?
+            .args([
+                "-R",
+                "-v",
+                "--base64-output=decode-rows",
+                "--user=root",
+                "--host=127.0.0.1",
+            ])
+            .arg(format!("--port={}", source.port()))
+            .arg(file[0].as_deref().unwrap_or_default())
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "mysqlbinlog: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        for line in output.stdout.split(|b| *b == b'\n') {
+            if line.starts_with(b"### INSERT")
+                || line.starts_with(b"### UPDATE")
+                || line.starts_with(b"### DELETE")
+            {
+                rows += 1;
+            } else if line.starts_with(b"SET @@SESSION.GTID_NEXT= '")
+                && !line.ends_with(b"'AUTOMATIC' /* added by mysqlbinlog */ /*!*/;")
+            {
+                transactions += 1;
+            }
+        }
+    }
+    Ok((transactions, rows))
+}

@@ -1,0 +1,75 @@
+//! `make bench`: figures against limits and peers, as ratios in one run on the same binlog and the same machine.
+//!
+//! The load is sysbench's oltp_write_only, 4 tables of 100,000 rows, about a million row changes in all. Absolute figures of a shared
+//! machine mean little; the ratios are what docs/benchmarks.md states.
+//!
+//! Arguments: the names of the parts to run (capture, apply, latency, memory); all of them without one.
+
+mod apply;
+mod capture;
+mod latency;
+mod load;
+mod memory;
+mod process;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+/// A line of the table.
+pub struct Figure {
+    pub what: String,
+    pub value: String,
+}
+
+fn main() -> Result<()> {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|w| w == part);
+    let program = binferry()?;
+    let mut figures = Vec::new();
+    if wants("capture") || wants("apply") {
+        let loaded = load::Loaded::new()?;
+        figures.push(Figure {
+            what: "the binlog".into(),
+            value: format!(
+                "{} transactions, {} row changes, {:.0} MB",
+                loaded.transactions,
+                loaded.rows,
+                loaded.bytes as f64 / 1e6
+            ),
+        });
+        if wants("capture") {
+            figures.extend(capture::run(&program, &loaded)?);
+        }
+        if wants("apply") {
+            figures.extend(apply::run(&program, &loaded)?);
+        }
+    }
+    if wants("latency") {
+        figures.extend(latency::run(&program)?);
+    }
+    if wants("memory") {
+        figures.extend(memory::run(&program)?);
+    }
+    println!("\n| what | figure |\n|---|---|");
+    for figure in figures {
+        println!("| {} | {} |", figure.what, figure.value);
+    }
+    Ok(())
+}
+
+/// The program, built beside this one.
+fn binferry() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let program = own.with_file_name("binferry");
+    program
+        .exists()
+        .then_some(program)
+        .context("no binferry beside this program; make bench builds both")
+}
+
+/// The middle one.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

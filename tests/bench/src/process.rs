@@ -1,0 +1,66 @@
+//! A command timed as a whole, with what the kernel says of its memory and CPU.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+
+pub const PASSWORD: &str = "bench";
+
+#[derive(Debug, Clone, Copy)]
+pub struct Timed {
+    pub seconds: f64,
+    pub cpu_seconds: f64,
+    pub peak_bytes: u64,
+}
+
+pub fn binferry(program: &Path, command: &str) -> Command {
+    let mut c = Command::new(program);
+    c.arg(command)
+        .env("BINFERRY_SOURCE_PASSWORD", PASSWORD)
+        .env("BINFERRY_TARGET_PASSWORD", PASSWORD);
+    c
+}
+
+/// Runs it to its end, which must be good.
+pub fn timed(command: &mut Command) -> Result<Timed> {
+    let start = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let (mut peak, mut cpu) = (0, 0.0);
+    let status = loop {
+        // VmHWM only grows; the last look before the end is at most this much too early.
+        peak = binferry_servers::peak_memory(child.id())
+            .unwrap_or(peak)
+            .max(peak);
+        cpu = cpu_seconds(child.id()).unwrap_or(cpu);
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    ensure!(
+        status.success(),
+        "{:?} ended with {status}",
+        command.get_program()
+    );
+    Ok(Timed {
+        seconds: start.elapsed().as_secs_f64(),
+        cpu_seconds: cpu,
+        peak_bytes: peak,
+    })
+}
+
+/// User and system time (proc(5), /proc/pid/stat, fields 14 and 15), in hundredths of a second.
+fn cpu_seconds(pid: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |n: usize| fields.get(n)?.parse::<f64>().ok();
+    Some((ticks(11)? + ticks(12)?) / 100.0)
+}
