@@ -167,6 +167,23 @@ fn push(
     });
 }
 
+/// CPU seconds of a process so far; 0 where /proc does not tell.
+fn cpu(pid: Option<u32>) -> f64 {
+    let pid = pid.map_or("self".to_owned(), |pid| pid.to_string());
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or("").split(' ').collect();
+    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok());
+    (ticks(12).unwrap_or(0.0) + ticks(13).unwrap_or(0.0)) / 100.0
+}
+
+fn print(part: &str, rows: u64, seconds: f64, cpu: [f64; 2]) {
+    let rate = rows as f64 / seconds;
+    let [ours, server] = cpu;
+    println!(
+        "{part:14}{rows:>8} rows in {seconds:6.2} s: {rate:>8.0} rows/s; CPU seconds: ours {ours:.2}, the server's {server:.2}"
+    );
+}
+
 async fn apply(options: &Options, until: &GtidSet) -> Result<(u64, f64)> {
     let applier = Applier::connect(options.clone()).await?;
     let (sender, receiver) = watch::channel(Progress::default());
@@ -251,10 +268,14 @@ async fn main() -> Result<()> {
         state.push(all);
     }
     pen.session.flush().await?;
+    let before = [cpu(None), cpu(server.pid())];
     let (count, seconds) = apply(&options, &pen.written).await?;
-    println!(
-        "load:          {count:>8} rows in {seconds:6.2} s: {:>8.0} rows/s",
-        count as f64 / seconds
+    let after = [cpu(None), cpu(server.pid())];
+    print(
+        "load",
+        count,
+        seconds,
+        [after[0] - before[0], after[1] - before[1]],
     );
 
     for _ in 0..transactions {
@@ -286,15 +307,14 @@ async fn main() -> Result<()> {
         buffer.clear();
     }
     pen.session.flush().await?;
+    let before = [cpu(None), cpu(server.pid())];
     let (changes, took) = apply(&options, &pen.written).await?;
-    println!(
-        "transactions:  {changes:>8} rows in {took:6.2} s: {:>8.0} rows/s",
-        changes as f64 / took
-    );
-    let (all, total) = (count + changes, seconds + took);
-    println!(
-        "both:          {all:>8} rows in {total:6.2} s: {:>8.0} rows/s",
-        all as f64 / total
+    let after = [cpu(None), cpu(server.pid())];
+    print(
+        "transactions",
+        changes,
+        took,
+        [after[0] - before[0], after[1] - before[1]],
     );
     server.stop()?;
     Ok(())

@@ -38,23 +38,19 @@ pub struct Limits {
     pub packet: usize,
 }
 
-/// Why there are no statements.
+/// The changes contradict each other or cannot be rendered. One after the other, they will show which one is to blame.
 #[derive(Debug)]
-pub enum Refusal {
-    /// The changes contradict each other: one after the other, the target will show at which.
-    Contradiction,
-    Error(ApplyError),
-}
+pub struct Unfit;
 
-impl From<ApplyError> for Refusal {
-    fn from(error: ApplyError) -> Self {
-        Self::Error(error)
+impl From<ApplyError> for Unfit {
+    fn from(_: ApplyError) -> Self {
+        Self
     }
 }
 
-impl From<Contradiction> for Refusal {
+impl From<Contradiction> for Unfit {
     fn from(_: Contradiction) -> Self {
-        Self::Contradiction
+        Self
     }
 }
 
@@ -76,7 +72,7 @@ struct Table {
     lineages: Lineages<Vec<u8>, Image>,
 }
 
-pub fn net_effect(changes: &[RowChange], limits: &Limits) -> Result<Vec<Statement>, Refusal> {
+pub fn net_effect(changes: &[RowChange], limits: &Limits) -> Result<Vec<Statement>, Unfit> {
     let mut tables: Vec<Table> = Vec::new();
     let mut logged: Vec<RowChange> = Vec::new();
     for change in changes {
@@ -104,7 +100,7 @@ pub fn net_effect(changes: &[RowChange], limits: &Limits) -> Result<Vec<Statemen
     Ok(out)
 }
 
-fn follow(lineages: &mut Lineages<Vec<u8>, Image>, change: &RowChange) -> Result<(), Refusal> {
+fn follow(lineages: &mut Lineages<Vec<u8>, Image>, change: &RowChange) -> Result<(), Unfit> {
     let mapping = &change.mapping;
     let key = |datum: &Bytes| {
         mapping

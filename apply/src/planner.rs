@@ -26,7 +26,7 @@ use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    batch::{self, Limits, Refusal},
+    batch::{self, Limits},
     change::RowChange,
     error::{ApplyError, PassedDdl, Place},
     options::GroupLimits,
@@ -41,6 +41,8 @@ const IDLE_ADVANCE: Duration = Duration::from_secs(10);
 pub struct Planner {
     log: Arc<dyn Log>,
     fold: Fold,
+    /// The same fold, up to the last record whose changes are in a unit or in the pending group.
+    taken: Fold,
     tables: Tables,
     limits: Limits,
     group: GroupLimits,
@@ -57,7 +59,8 @@ struct Pending {
     changes: Vec<RowChange>,
     bytes: usize,
     transactions: u64,
-    state: Option<Box<FoldState>>,
+    /// There is something to store, be it only how far the log is read.
+    due: bool,
 }
 
 /// Why planning ends without an error of its own: nobody takes the units any more.
@@ -92,10 +95,12 @@ impl Planner {
         out: mpsc::Sender<Unit>,
     ) -> Self {
         let sent = state.offset;
+        let fold = Fold::resume(state).0;
         Self {
             tables: Tables::new(Arc::clone(&log), address),
             log,
-            fold: Fold::resume(state).0,
+            taken: fold.clone(),
+            fold,
             limits,
             group,
             until,
@@ -137,13 +142,13 @@ impl Planner {
         let mut batches = prefetch(reader);
         let out = self.out.clone();
         loop {
-            let ready = self.pending.state.is_some();
+            let ready = self.pending.due;
             let due = self.sent_at + IDLE_ADVANCE;
             tokio::select! {
                 biased;
                 permit = out.reserve(), if ready => {
                     let permit = permit.map_err(|_| Closed)?;
-                    permit.send(self.take_group()?);
+                    permit.send(self.take_group());
                 }
                 batch = batches.recv() => {
                     let batch = batch
@@ -155,9 +160,7 @@ impl Planner {
                 }
                 () = tokio::time::sleep_until(due), if !ready => {
                     self.sent_at = Instant::now();
-                    if self.fold.state().offset > self.sent {
-                        self.pending.state = Some(Box::new(self.fold.state().clone()));
-                    }
+                    self.pending.due = self.taken.state().offset > self.sent;
                 }
                 () = out.closed() => return Err(Stop::Closed),
             }
@@ -172,12 +175,31 @@ impl Planner {
         };
         let head = RecordHead::decode(&bytes).map_err(broken)?;
         let step = self.fold.step(offset, &head);
+        self.outcome(offset, bytes, &head, step.outcome).await?;
+        let _ = self.taken.step(offset, &head);
+        if self.reached() {
+            return Err(Stop::Reached);
+        }
+        Ok(())
+    }
+
+    async fn outcome(
+        &mut self,
+        offset: Offset,
+        bytes: Vec<u8>,
+        head: &RecordHead,
+        outcome: Outcome,
+    ) -> Result<(), Stop> {
+        let broken = |source| ApplyError::Record {
+            offset: offset.0,
+            source,
+        };
         // Chunks of a voided transaction were never touched.
         let Outcome::Chunk {
             first,
             last,
             again: false,
-        } = step.outcome
+        } = outcome
         else {
             return Ok(());
         };
@@ -187,7 +209,7 @@ impl Planner {
         if first < offset {
             let end = self.fold.state().clone();
             self.flush().await?;
-            self.stream(first, offset, &head, end).await?;
+            self.stream(first, offset, head, end).await?;
             self.sent_now();
         } else {
             let block = Bytes::from(bytes);
@@ -228,9 +250,6 @@ impl Planner {
                 }
             }
         }
-        if self.reached() {
-            return Err(Stop::Reached);
-        }
         Ok(())
     }
 
@@ -263,7 +282,7 @@ impl Planner {
 
     fn accepted(&mut self) {
         self.pending.transactions += 1;
-        self.pending.state = Some(Box::new(self.fold.state().clone()));
+        self.pending.due = true;
     }
 
     /// A transaction that is several records: reads it again from its first chunk.
@@ -394,37 +413,31 @@ impl Planner {
         Ok(out)
     }
 
-    fn take_group(&mut self) -> Result<Unit, ApplyError> {
+    fn take_group(&mut self) -> Unit {
         let Pending {
             changes,
             transactions,
-            state,
             ..
         } = std::mem::take(&mut self.pending);
         self.sent_now();
-        let statements = match batch::net_effect(&changes, &self.limits) {
-            Ok(statements) => Some(statements),
-            // The row to blame, and the transactions before it, show one by one.
-            Err(Refusal::Contradiction) => None,
-            Err(Refusal::Error(ApplyError::Value { .. } | ApplyError::RowTooLarge { .. })) => None,
-            Err(Refusal::Error(error)) => return Err(error),
-        };
-        Ok(Unit::Group(Group {
+        // What cannot be rendered, or contradicts itself, goes row by row: that finds the row, and applies the transactions before it.
+        let statements = batch::net_effect(&changes, &self.limits).ok();
+        Unit::Group(Group {
             changes,
             statements,
-            state: state.unwrap_or_else(|| Box::new(self.fold.state().clone())),
+            state: Box::new(self.taken.state().clone()),
             transactions,
-        }))
+        })
     }
 
     fn sent_now(&mut self) {
-        self.sent = self.fold.state().offset;
+        self.sent = self.taken.state().offset;
         self.sent_at = Instant::now();
     }
 
     async fn flush(&mut self) -> Result<(), Stop> {
-        if self.pending.state.is_some() {
-            let group = self.take_group()?;
+        if self.pending.due {
+            let group = self.take_group();
             self.out.send(group).await.map_err(|_| Closed)?;
         }
         Ok(())
@@ -539,5 +552,71 @@ impl Joiner {
                 reason: "the transaction ends in the middle of a row",
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use binferry_schemas::{
+        gtid::{Gtid, Tag, Uuid},
+        record::Image,
+    };
+
+    use super::*;
+
+    fn fragment<'a>(before: Option<&'a [u8]>, after: Option<&'a [u8]>, more: bool) -> Change<'a> {
+        let image = |datum| Image {
+            present: None,
+            datum,
+        };
+        Change {
+            table: 0,
+            operation: Operation::Update,
+            before: before.map(image),
+            after: after.map(image),
+            more,
+        }
+    }
+
+    #[test]
+    fn fragments_are_joined() {
+        let place = Arc::new(Place {
+            gtid: Gtid {
+                uuid: Uuid::nil(),
+                tag: Tag::default(),
+                gno: 1,
+            },
+            offset: Offset(0),
+        });
+        let block = Bytes::from_static(b"abcdefgh");
+        let mut joiner = Joiner::default();
+        let parts = [
+            fragment(Some(&block[0..2]), None, true),
+            fragment(Some(&block[2..3]), Some(&block[3..5]), true),
+        ];
+        for part in &parts {
+            assert!(joiner.take(&block, part, &place).unwrap().is_none());
+        }
+        assert!(joiner.finish(&place).is_err());
+        let other = Change {
+            table: 1,
+            ..fragment(None, None, true)
+        };
+        assert!(joiner.take(&block, &other, &place).is_err());
+        let end = fragment(None, Some(&block[5..8]), false);
+        let whole = joiner.take(&block, &end, &place).unwrap().unwrap();
+        assert_eq!(
+            whole,
+            (
+                Some(Bytes::from_static(b"abc")),
+                Some(Bytes::from_static(b"defgh"))
+            )
+        );
+        assert!(joiner.finish(&place).is_ok());
+        let alone = fragment(None, Some(&block[..]), false);
+        assert_eq!(
+            joiner.take(&block, &alone, &place).unwrap().unwrap(),
+            (None, Some(block.clone()))
+        );
     }
 }

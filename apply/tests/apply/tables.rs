@@ -168,5 +168,10 @@ async fn schema_changes() -> Result<()> {
         "{error}"
     );
     assert_eq!(stage.sql("SELECT COUNT(*) FROM t"), "3");
+    let applied = stage.applied();
+    assert!(
+        applied.ends_with(&format!("1-{}", gtid.gno - 1)),
+        "{applied}"
+    );
     Ok(())
 }
