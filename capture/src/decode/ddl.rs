@@ -354,31 +354,30 @@ impl<'t> Parser<'t> {
                 Token::Symbol(b')') => depth = depth.saturating_sub(1),
                 Token::Symbol(b',') if depth == 0 => action = true,
                 _ if depth > 0 => {}
-                token if token.is("RENAME") => {
-                    if !self.skip(&["COLUMN", "INDEX", "KEY"]) {
-                        self.skip_symbol(b'=');
-                        self.skip(&["TO", "AS"]);
-                        tables.push(self.table()?);
-                        effect = DdlEffect::Rename;
-                    }
+                token
+                    if token.is("RENAME")
+                        && !["COLUMN", "INDEX", "KEY"].iter().any(|what| self.at(what)) =>
+                {
+                    self.skip_symbol(b'=');
+                    self.skip(&["TO", "AS"]);
+                    tables.push(self.table()?);
+                    effect = DdlEffect::Rename;
                 }
-                // Rows vanish or come without row events.
-                token if begins && (token.is("DROP") || token.is("TRUNCATE")) => {
-                    if self.at("PARTITION") {
-                        effect = DdlEffect::Truncate;
-                    }
-                }
-                token if begins && (token.is("DISCARD") || token.is("IMPORT")) => {
+                _ if !begins => {}
+                // Rows vanish, or come without row events.
+                token if token.is("DISCARD") || token.is("IMPORT") => effect = DdlEffect::Truncate,
+                token if (token.is("DROP") || token.is("TRUNCATE")) && self.at("PARTITION") => {
                     effect = DdlEffect::Truncate;
                 }
-                token if begins && (token.is("EXCHANGE") || token.is("CONVERT")) => {
-                    if self.at("PARTITION") || self.at("TABLE") {
-                        effect = DdlEffect::Truncate;
-                        while let Some(token) = self.next() {
-                            if token.is("TABLE") {
-                                tables.push(self.table()?);
-                                break;
-                            }
+                token
+                    if (token.is("EXCHANGE") || token.is("CONVERT"))
+                        && (self.at("PARTITION") || self.at("TABLE")) =>
+                {
+                    effect = DdlEffect::Truncate;
+                    while let Some(token) = self.next() {
+                        if token.is("TABLE") {
+                            tables.push(self.table()?);
+                            break;
                         }
                     }
                 }

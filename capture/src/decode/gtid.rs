@@ -168,11 +168,57 @@ mod tests {
 
     /// Written by MySQL 9.7.4 for `SET gtid_next = 'AUTOMATIC:mytag'`.
     const TAGGED: &[u8] = &[
-        0x02, 0x72, 0x00, 0x00, 0x00, 0x02, 0xf9, 0x02, 0x94, 0xc1, 0x03, 0x95, 0x03, 0xcc, 0x22,
-        0xc5, 0x03, 0xc5, 0x02, 0x88, 0x04, 0xf1, 0x03, 0x00, 0x00, 0x00, 0x02, 0x04, 0x04, 0x06,
-        0x0a, 0x6d, 0x79, 0x74, 0x61, 0x67, 0x08, 0x0c, 0x0a, 0x10, 0x0c, 0x7f, 0xa5, 0xdb, 0x18,
-        0x43, 0xc2, 0x60, 0x06, 0x10, 0x29, 0x07, 0x12, 0x83, 0x12, 0x0b,
+        0x02, 0x72, 0x00, 0x00, 0x00, 0x02, 0xf9, 0x02, 0xca, 0x1c, 0xc1, 0x03, 0x95, 0x03, 0xcc,
+        0x22, 0xc5, 0x03, 0xc5, 0x02, 0x88, 0x04, 0xf1, 0x03, 0x00, 0x00, 0x00, 0x02, 0x04, 0x04,
+        0x06, 0x0a, 0x6d, 0x79, 0x74, 0x61, 0x67, 0x08, 0x0c, 0x0a, 0x10, 0x0c, 0x7f, 0xa5, 0xdb,
+        0x18, 0x43, 0xc2, 0x60, 0x06, 0x10, 0x29, 0x07, 0x12, 0x83, 0x12, 0x0b,
     ];
+
+    #[test]
+    fn tagged_fields() {
+        let event = tagged(TAGGED).unwrap();
+        assert_eq!(
+            event.gtid,
+            Gtid {
+                uuid: Uuid::from_u128(0xbe65_0ef0_e566_11f1_b144_02fc_0000_0001),
+                tag: Tag::new("mytag").unwrap(),
+                gno: 1,
+            }
+        );
+        assert_eq!((event.last_committed, event.sequence_number), (3, 4));
+        assert_eq!(event.immediate_commit_us, 0x0006_60c2_4318_dba5);
+        assert_eq!(event.original_commit_us, event.immediate_commit_us);
+        assert_eq!(event.transaction_length, Some(458));
+        assert_eq!(event.original_server_version, Some(90704));
+    }
+
+    #[test]
+    fn original_timestamp_and_version_follow_their_flags() {
+        let mut body = vec![1];
+        body.extend_from_slice(&[0xab; 16]);
+        body.extend_from_slice(&7_u64.to_le_bytes());
+        body.push(2);
+        body.extend_from_slice(&3_u64.to_le_bytes());
+        body.extend_from_slice(&4_u64.to_le_bytes());
+        // As MySQL 5.7 writes it.
+        let old = untagged(&body).unwrap();
+        assert_eq!((old.gtid.gno, old.immediate_commit_us), (7, 0));
+        body.extend_from_slice(&(1000 | TIMESTAMP_FLAG).to_le_bytes()[..7]);
+        body.extend_from_slice(&900_u64.to_le_bytes()[..7]);
+        body.extend_from_slice(&[0xfc, 0, 1]);
+        body.extend_from_slice(&(80400 | VERSION_FLAG).to_le_bytes());
+        body.extend_from_slice(&80036_u32.to_le_bytes());
+        let event = untagged(&body).unwrap();
+        assert_eq!(
+            (event.immediate_commit_us, event.original_commit_us),
+            (1000, 900)
+        );
+        assert_eq!(event.transaction_length, Some(256));
+        assert_eq!(event.immediate_server_version, Some(80400));
+        assert_eq!(event.original_server_version, Some(80036));
+        body[17..25].fill(0);
+        assert!(untagged(&body).is_err());
+    }
 
     #[test]
     fn cut_short_is_an_error() {

@@ -293,12 +293,12 @@ fn long_bytes<'a>(cursor: &mut Cursor<'a>) -> Read<&'a [u8]> {
     Err(BROKEN)
 }
 
-/// Base64 in lines of 76 characters, as the server's encoder writes it.
+/// Base64 in lines of 76 characters, as the server's encoder writes it; the ends of lines are escaped as in any JSON string.
 fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (index, group) in bytes.chunks(3).enumerate() {
         if index > 0 && index % 19 == 0 {
-            out.push(b'\n');
+            out.extend_from_slice(b"\\n");
         }
         let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
@@ -386,6 +386,6 @@ mod tests {
     fn base64_breaks_lines() {
         let mut out = Vec::new();
         base64(&mut out, &[0; 58]);
-        assert_eq!(out, [&[b'A'; 76][..], b"\nAA=="].concat());
+        assert_eq!(out, [&[b'A'; 76][..], b"\\nAA=="].concat());
     }
 }
