@@ -7,7 +7,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Where a failed server's last words are cut, in lines.
 pub(crate) const LOG_TAIL: usize = 20;
 
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 pub enum Error {
     /// Never a skipped test: every way is named, with the reason and the remedy.
     #[error("no MySQL server can be started here; each way was tried:{}", list(.tried))]
@@ -71,6 +71,13 @@ pub enum Error {
     StatementTimeout { port: u16, seconds: u64 },
     #[error("Docker: {reason}")]
     Docker { reason: String },
+}
+
+/// Tests unwrap, and what they print then is this: the message for people is worth more there than the fields.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 /// One way that did not work, and what would make it work.
