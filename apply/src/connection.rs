@@ -24,7 +24,7 @@ const OLDEST_TEXT: &str = "8.0.19";
 const SESSION: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', time_zone = '+00:00', \
     sql_mode = 'STRICT_TRANS_TABLES,STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', \
     unique_checks = 1, foreign_key_checks = 1, autocommit = 1, innodb_lock_wait_timeout = 10, wait_timeout = 30, \
-    interactive_timeout = 30, max_execution_time = 0, sql_safe_updates = 0, big_tables = 0, explicit_defaults_for_timestamp = 1";
+    interactive_timeout = 30, max_execution_time = 0, group_concat_max_len = 4294967295, sql_safe_updates = 0, big_tables = 0, explicit_defaults_for_timestamp = 1";
 
 /// A connection, and what its server says of itself.
 #[derive(Debug)]

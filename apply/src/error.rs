@@ -65,6 +65,20 @@ pub enum ConflictKind {
     Check,
 }
 
+impl ConflictKind {
+    /// Its name in options, logs and journals.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RowMissing => "row_missing",
+            Self::RowExists => "row_exists",
+            Self::RowDiffers => "row_differs",
+            Self::UniqueKey => "unique_key",
+            Self::ForeignKey => "foreign_key",
+            Self::Check => "check_constraint",
+        }
+    }
+}
+
 impl fmt::Display for ConflictKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -95,8 +109,11 @@ impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "conflict in {}, table {}: {}",
-            self.place, self.table, self.kind
+            "conflict {} in {}, table {}: {}",
+            self.kind.name(),
+            self.place,
+            self.table,
+            self.kind
         )?;
         if self.key.is_empty() {
             write!(f, "; the table has no primary key")?;
@@ -372,7 +389,7 @@ impl Fault for ApplyError {
                 TableProblem::View => "replace the view by a table".to_owned(),
             },
             Self::DdlStop { .. } => {
-                "bring the target to the state after the statement by hand, and pass the transaction with binferry skip".to_owned()
+                "bring the target to the state after the statement by hand, then start a new log and a new --stream behind it: --from with the GTID set that binferry status shows for the target, and this transaction".to_owned()
             }
             Self::Conflict(_) => "compare the row on both servers and repair the target's, then start again".to_owned(),
             Self::RowTooLarge { bytes, .. } => format!("SET GLOBAL max_allowed_packet to at least {bytes} on the target"),

@@ -136,19 +136,63 @@ fn put_opaque(out: &mut Vec<u8>, field: u8, bytes: &[u8]) -> Result<(), NoLitera
     match field {
         246 => put_decimal(out, bytes),
         10 => put_date_time(out, bytes, "DATE", false),
-        7 | 12 => put_date_time(out, bytes, "DATETIME(6)", true),
+        12 => put_date_time(out, bytes, "DATETIME(6)", true),
         11 => put_time(out, bytes),
-        // VARBINARY: what an expression over binary strings gives.
-        253 => {
+        // No expression has these types, but a column of JSON_TABLE may have any.
+        7 => put_column(out, "TIMESTAMP(6)", |out| {
+            put_date_time(out, bytes, "DATETIME(6)", true)
+        }),
+        15 => put_binary(out, &format!("VARBINARY({})", bytes.len()), bytes),
+        16 => {
+            let bits = bytes.len() * 8;
+            let number = bytes
+                .iter()
+                .fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+            if !(8..=64).contains(&bits) {
+                return Err(BROKEN);
+            }
+            put_column(out, &format!("BIT({bits})"), |out| {
+                put_unsigned(out, number)
+            })
+        }
+        // LONGBLOB: the type of GROUP_CONCAT over binary strings; the session has no limit on its length.
+        251 => {
+            out.extend_from_slice(b"(SELECT GROUP_CONCAT(");
+            put_hex(out, bytes);
+            out.extend_from_slice(b"))");
+            Ok(())
+        }
+        // MEDIUMBLOB: the type of a binary string that is longer than a VARBINARY can be.
+        250 if bytes.len() > 65_535 => {
             out.extend_from_slice(b"CAST(");
             put_hex(out, bytes);
             out.extend_from_slice(b" AS BINARY)");
             Ok(())
         }
+        252 => put_binary(out, "BLOB", bytes),
+        254 => put_binary(out, &format!("BINARY({})", bytes.len()), bytes),
         _ => Err(NoLiteral(
             "a JSON document with a binary value of a type that SQL text cannot give",
         )),
     }
+}
+
+fn put_binary(out: &mut Vec<u8>, ty: &str, bytes: &[u8]) -> Result<(), NoLiteral> {
+    put_column(out, ty, |out| {
+        put_hex(out, bytes);
+        Ok(())
+    })
+}
+
+/// The value as that of a column of the type.
+fn put_column(
+    out: &mut Vec<u8>,
+    ty: &str,
+    put_value: impl FnOnce(&mut Vec<u8>) -> Result<(), NoLiteral>,
+) -> Result<(), NoLiteral> {
+    out.extend_from_slice(b"(SELECT c FROM JSON_TABLE(JSON_ARRAY(");
+    put_value(out)?;
+    write!(out, "),'$[0]' COLUMNS (c {ty} PATH '$')) AS j)").map_err(|_| BROKEN)
 }
 
 fn put_date_time(out: &mut Vec<u8>, bytes: &[u8], ty: &str, time: bool) -> Result<(), NoLiteral> {

@@ -402,3 +402,103 @@ async fn automatic_columns() -> Result<()> {
     );
     Ok(())
 }
+
+/// A document of values that JSON's text cannot tell from strings: the target's must equal one that the server makes from columns of the
+/// same types, in text and in the type of each element.
+#[tokio::test(flavor = "multi_thread")]
+async fn opaque_values_inside_json() -> Result<()> {
+    let packed = |number: i64| number.to_le_bytes().to_vec();
+    let moment = ((((2020 * 13 + 2) << 5) | 29) << 17) | ((23 << 12) | (58 << 6) | 59);
+    let elements: [(u8, Vec<u8>); 11] = [
+        (246, vec![5, 2, 0x80, 0x7b, 45]),
+        (10, packed((((2020 * 13 + 2) << 5) | 29) << 41)),
+        (12, packed((moment << 24) | 500_000)),
+        (7, packed((moment << 24) | 500_000)),
+        (
+            11,
+            packed(-((((12 << 12) | (34 << 6) | 56) << 24) | 250_000)),
+        ),
+        (15, b"\xff\0'".to_vec()),
+        (15, Vec::new()),
+        (254, b"ab\0".to_vec()),
+        (252, b"\xff".to_vec()),
+        (251, vec![0xfd; 200]),
+        (16, vec![1, 5]),
+    ];
+    // A small array: count, size, an entry each, then the opaque values.
+    let mut entries = Vec::new();
+    let mut values = Vec::new();
+    for (field, bytes) in &elements {
+        let offset = 4 + 3 * elements.len() + values.len();
+        entries.push(0x0f);
+        entries.extend_from_slice(&(offset as u16).to_le_bytes());
+        values.push(*field);
+        match bytes.len() {
+            length @ 0..128 => values.push(length as u8),
+            length => {
+                values.extend_from_slice(&[(length & 0x7f) as u8 | 0x80, (length >> 7) as u8])
+            }
+        }
+        values.extend_from_slice(bytes);
+    }
+    let mut binary = vec![2];
+    binary.extend_from_slice(&(elements.len() as u16).to_le_bytes());
+    binary.extend_from_slice(&((4 + entries.len() + values.len()) as u16).to_le_bytes());
+    binary.extend(entries);
+    binary.extend(values);
+
+    let mut stage = Stage::new("json").await?;
+    stage.sql(
+        "CREATE TABLE made (de decimal(5,2), d date, dt datetime(6), ts timestamp(6) null, tm time(6), vb varbinary(5), \
+         ve varbinary(5), bi binary(3), bl blob, lb longblob, bt bit(16)); \
+         INSERT INTO made VALUES (123.45, '2020-02-29', '2020-02-29 23:58:59.5', '2020-02-29 23:58:59.5', '-12:34:56.25', \
+         x'ff0027', '', 'ab', x'ff', REPEAT(x'fd', 200), 261); \
+         CREATE TABLE t (id int primary key, c json)",
+    );
+    let made = "JSON_ARRAY(de, d, dt, ts, tm, vb, ve, bi, bl, lb, bt)";
+    let text = stage.sql(&format!("SELECT {made} FROM made"));
+    let columns = vec![
+        column("id", INT, Some(0)),
+        column("c", ColumnType::Json, None),
+    ];
+    let table = stage.table("t", columns).await?;
+    let document = Value::Json {
+        text: &text,
+        binary: &binary,
+    };
+    let row = |n: i64, value| vec![Value::Int(n), value];
+    stage
+        .commit(
+            &table,
+            &[
+                Do::Insert(row(1, document)),
+                Do::Insert(row(2, Value::Text("[]"))),
+            ],
+        )
+        .await?;
+    stage.apply().await?;
+    assert_eq!(stage.sql("SELECT c FROM t WHERE id = 1"), text);
+    stage
+        .commit(
+            &table,
+            &[Do::Update(row(2, Value::Text("[]")), row(2, document))],
+        )
+        .await?;
+    stage
+        .commit(&table, &[Do::Update(row(1, document), row(1, document))])
+        .await?;
+    stage.apply().await?;
+    let types = |of: &str| {
+        let each: Vec<String> = (0..elements.len())
+            .map(|at| format!("JSON_TYPE(JSON_EXTRACT({of}, '$[{at}]'))"))
+            .collect();
+        format!("CONCAT_WS(',', {})", each.join(","))
+    };
+    let expected = stage.sql(&format!("SELECT {} FROM made", types(made)));
+    for id in [1, 2] {
+        assert_eq!(stage.sql(&format!("SELECT c FROM t WHERE id = {id}")), text);
+        let found = stage.sql(&format!("SELECT {} FROM t WHERE id = {id}", types("c")));
+        assert_eq!(found, expected);
+    }
+    Ok(())
+}
