@@ -285,8 +285,9 @@ pub(super) struct ImageFlaw {
 }
 
 impl TablePlan {
-    pub fn new(map: &TableMap) -> Result<Self, DecodeError> {
-        let schema = map.schema().clone();
+    /// Errors: those of [`TableMap::schema`].
+    pub fn new(map: &TableMap<'_>) -> Result<Self, DecodeError> {
+        let schema = map.schema()?;
         let columns = schema.columns.iter().map(|c| Decoder::new(&c.ty)).collect();
         Ok(Self { schema, columns })
     }

@@ -34,13 +34,13 @@ use super::{
 /// The binary character set's collation.
 const BINARY: u16 = 63;
 
-const EVENT: &str = "TABLE_MAP";
-
-/// A table map: the id, and the columns with everything that the event says of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableMap {
+/// A table map: whose it is. The columns are read when a plan is made of it: a table that isn't captured need not be understood.
+#[derive(Debug, Clone)]
+pub struct TableMap<'a> {
     table_id: u64,
-    schema: RowSchema,
+    database: String,
+    table: String,
+    rest: Cursor<'a>,
 }
 
 /// The table id alone: enough to see that a table map is known.
@@ -48,28 +48,19 @@ pub(super) fn table_id(body: &[u8]) -> Read<u64> {
     Cursor::new(body).u48()
 }
 
-impl TableMap {
-    /// Errors: damage; no column names (the source's `binlog_row_metadata` is not FULL); a column of a type that is not known.
-    pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
-        let malformed = |Flaw(flaw)| DecodeError::Malformed { event: EVENT, flaw };
+impl<'a> TableMap<'a> {
+    pub fn parse(body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut cursor = Cursor::new(body);
-        let (table_id, database, table) = head(&mut cursor).map_err(malformed)?;
-        let columns = columns(cursor, &database, &table)?;
+        let (table_id, database, table) = head(&mut cursor).map_err(|Flaw(flaw)| {
+            let event = "TABLE_MAP";
+            DecodeError::Malformed { event, flaw }
+        })?;
         Ok(Self {
             table_id,
-            schema: RowSchema {
-                database,
-                table,
-                columns,
-            },
+            database,
+            table,
+            rest: cursor,
         })
-    }
-
-    /// Database and table alone, also where the rest would not be understood: a table that is not captured need not be.
-    pub fn names(body: &[u8]) -> Result<(String, String), DecodeError> {
-        head(&mut Cursor::new(body))
-            .map(|(_, database, table)| (database, table))
-            .map_err(|Flaw(flaw)| DecodeError::Malformed { event: EVENT, flaw })
     }
 
     pub fn table_id(&self) -> u64 {
@@ -77,15 +68,20 @@ impl TableMap {
     }
 
     pub fn database(&self) -> &str {
-        &self.schema.database
+        &self.database
     }
 
     pub fn table(&self) -> &str {
-        &self.schema.table
+        &self.table
     }
 
-    pub fn schema(&self) -> &RowSchema {
-        &self.schema
+    /// Errors: damage; no column names (the source's `binlog_row_metadata` is not FULL); a column of a type that is not known.
+    pub fn schema(&self) -> Result<RowSchema, DecodeError> {
+        Ok(RowSchema {
+            database: self.database.clone(),
+            table: self.table.clone(),
+            columns: columns(self.rest, &self.database, &self.table)?,
+        })
     }
 }
 

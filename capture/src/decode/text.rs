@@ -17,6 +17,8 @@ pub(super) enum Encoding {
     Utf32,
     /// Bytes below 128 are ASCII (everywhere, in multi-byte sets: text of such bytes alone is ASCII); what has others is not converted.
     AsciiAndOther,
+    /// The same but for the backslash, which the server's `sjis` converts to U+005C and not back from it.
+    Sjis,
     /// Not converted.
     Other,
 }
@@ -37,6 +39,10 @@ fn latin1_char(byte: u8) -> char {
     char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
+fn is_sjis_ascii(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte < 0x80 && byte != b'\\')
+}
+
 impl Encoding {
     /// Of a collation's character set. One that is not known is [`Encoding::Other`]: nothing is assumed.
     pub(super) fn of(collation: u16) -> Self {
@@ -49,7 +55,8 @@ impl Encoding {
             "utf16le" => Self::Utf16le,
             "utf32" => Self::Utf32,
             // Has letters in the place of brackets and braces.
-            "" | "swe7" | "binary" => Self::Other,
+            "" | "swe7" => Self::Other,
+            "sjis" => Self::Sjis,
             _ => Self::AsciiAndOther,
         }
     }
@@ -63,6 +70,7 @@ impl Encoding {
                 std::str::from_utf8(bytes).is_ok() && bytes.iter().all(|&byte| byte < 0xf0)
             }
             Self::Latin1 | Self::AsciiAndOther if bytes.is_ascii() => true,
+            Self::Sjis => is_sjis_ascii(bytes),
             Self::AsciiAndOther | Self::Other => false,
             _ => return self.put_converted(out, bytes),
         };
@@ -91,7 +99,8 @@ impl Encoding {
         match self {
             Self::Utf8mb4 | Self::Utf8mb3 => String::from_utf8(bytes.to_vec()).ok(),
             Self::AsciiAndOther if bytes.is_ascii() => String::from_utf8(bytes.to_vec()).ok(),
-            Self::AsciiAndOther | Self::Other => None,
+            Self::Sjis if is_sjis_ascii(bytes) => String::from_utf8(bytes.to_vec()).ok(),
+            Self::AsciiAndOther | Self::Sjis | Self::Other => None,
             _ => {
                 let mut text = String::with_capacity(bytes.len());
                 self.chars(bytes, |c| text.push(c))?;
@@ -174,6 +183,8 @@ mod tests {
         assert_eq!(union(Utf32, b"\0\x11\0\0"), kept(b"\0\x11\0\0"));
         assert_eq!(union(AsciiAndOther, b"ok"), text("ok"));
         assert_eq!(union(AsciiAndOther, b"\x82\xa0"), kept(b"\x82\xa0"));
+        assert_eq!(union(Sjis, b"ok"), text("ok"));
+        assert_eq!(union(Sjis, b"o\\k"), kept(b"o\\k"));
         assert_eq!(union(Other, b"ok"), kept(b"ok"));
     }
 

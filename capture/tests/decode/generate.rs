@@ -342,6 +342,10 @@ fn text(random: &mut Random, longest: u64, charset: &str) -> String {
     if matches!(charset, "latin1") && random.below(2) == 0 {
         return bytes(random, longest).replace("x'", "_latin1 x'");
     }
+    if matches!(charset, "ascii" | "cp1251" | "sjis" | "gbk" | "swe7") && random.below(3) == 0 {
+        let ascii: Vec<_> = (0..length).map(|_| random.below(128) as u8).collect();
+        return format!("_{charset} x'{}'", hex(&ascii));
+    }
     let plain = random.below(3) == 0;
     let narrow = matches!(charset, "utf8mb3" | "ucs2");
     let one = |_| match random.below(if plain { 1 } else { 6 }) {

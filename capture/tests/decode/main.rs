@@ -30,13 +30,17 @@ fn seed() -> u64 {
     seed
 }
 
-/// What shows a column's value without loss: its text in hexadecimal, and for text the bytes in its own character set behind it.
+/// What shows a column's value without loss: its text in hexadecimal. For text: in UTF-8, in its own character set, and back in that from
+/// UTF-8.
 fn shown(column: &Column) -> String {
     let name = &column.name;
     match column.kind {
         // FLOAT's text is rounded.
         Kind::Float => format!("HEX(CAST(CAST({name} AS DOUBLE) AS CHAR))"),
-        Kind::Text(..) => format!("CONCAT(HEX(CONVERT({name} USING utf8mb4)), '/', HEX({name}))"),
+        Kind::Text(_, charset) => format!(
+            "CONCAT(HEX(CONVERT({name} USING utf8mb4)), '/', HEX({name}), '/', \
+             HEX(CONVERT(CONVERT({name} USING utf8mb4) USING {charset})))"
+        ),
         Kind::Binary(_) | Kind::Geometry | Kind::Vector(_) => format!("HEX({name})"),
         Kind::Bit(_) => format!("HEX(CONCAT({name} + 0))"),
         // A label, or the number of a value without one.
@@ -87,7 +91,10 @@ fn agrees(ty: &ColumnType, value: &Value<'_>, shown: Option<&str>) -> bool {
         (
             Value::Text(text),
             ColumnType::Char { .. } | ColumnType::VarChar { .. } | ColumnType::Text { .. },
-        ) => shown.split('/').next() == Some(&hex(text.as_bytes())),
+        ) => {
+            let parts: Vec<_> = shown.split('/').collect();
+            parts[0] == hex(text.as_bytes()) && parts[1] == parts[2]
+        }
         (
             Value::Bytes(bytes),
             ColumnType::Char { .. } | ColumnType::VarChar { .. } | ColumnType::Text { .. },
