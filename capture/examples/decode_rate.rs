@@ -54,10 +54,8 @@ fn ours(file: &[u8]) -> Result<(u64, u64), Box<dyn std::error::Error>> {
         let end = at + length - CHECKSUM;
         let body = file.get(at + HEADER..end).ok_or("the file ends early")?;
         match Decoded::of(header[4], flags, body)? {
-            Decoded::TableMap(id) => {
-                if plans.get(&id).is_none_or(|(known, _)| *known != body) {
-                    plans.insert(id, (body, TablePlan::new(&TableMap::parse(body)?)?));
-                }
+            Decoded::TableMap(id) if plans.get(&id).is_none_or(|(known, _)| *known != body) => {
+                plans.insert(id, (body, TablePlan::new(&TableMap::parse(body)?)?));
             }
             Decoded::Rows(event) => {
                 let (_, plan) = plans.get(&event.table_id()).ok_or("no table map")?;
