@@ -30,8 +30,6 @@ use crate::{
     retry::{Verdict, backoff, verdict},
 };
 
-/// How long `connect` goes on trying.
-const START_PATIENCE: Duration = Duration::from_secs(15);
 const STALL: Duration = Duration::from_secs(60);
 /// The log is told at most so often what is no longer needed.
 const REGISTER_EVERY: Duration = Duration::from_secs(1);
@@ -80,7 +78,7 @@ enum Ended {
 impl Applier {
     /// Connects, checks and takes the stream over.
     pub async fn connect(options: Options) -> Result<Self, ApplyError> {
-        let deadline = Instant::now() + START_PATIENCE.min(options.patience);
+        let deadline = Instant::now() + options.patience;
         let mut delays = backoff();
         let mut mine = Mine::default();
         loop {
@@ -94,7 +92,7 @@ impl Applier {
                 }
                 Err(error) if verdict(&error) == Verdict::Retry && Instant::now() < deadline => {
                     tracing::warn!(%error, "the target is out of reach, trying again");
-                    sleep(delays.next().unwrap_or(START_PATIENCE)).await;
+                    sleep(delays.next().unwrap_or(STALL)).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -322,6 +320,8 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
         });
     }
     progress::create_tables(&mut target.conn).await?;
+    // A DELETE from a join needs a default database, whichever (ER_NO_DB_ERROR otherwise).
+    target.conn.query_drop("USE binferry").await.map_err(fail)?;
     let log = &options.log;
     let bounds = log.bounds().await?;
     let fresh = if bounds.start == Offset(0) {

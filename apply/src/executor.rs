@@ -212,14 +212,20 @@ impl Executor {
             let mut result = conn.query_iter(sql).await?;
             for (index, expected) in rows.iter().enumerate() {
                 if expected.is_some_and(|expected| expected != result.affected_rows()) {
-                    result.drop_result().await.or_else(ignore_server)?;
-                    return Ok(Some(index));
+                    // The server stops at an error, and the driver shows one behind the first statement only when asked for more. With
+                    // nothing more to come, it is this statement's; otherwise it belongs to a later one.
+                    let newest = result.is_empty();
+                    return match result.drop_result().await {
+                        Err(error @ Error::Server(_)) if newest => Err(error),
+                        other => other.or_else(ignore_server).map(|()| Some(index)),
+                    };
                 }
                 if result.is_empty() {
                     break;
                 }
                 result.for_each(drop).await?;
             }
+            result.drop_result().await?;
             Ok(None)
         };
         match tokio::time::timeout(self.stall, work).await {
