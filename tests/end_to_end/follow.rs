@@ -182,18 +182,25 @@ fn ddl_passes_when_the_target_fits_and_stops_otherwise() -> Result<()> {
     refused(
         pipeline.command("run").args(["--until", "now"]),
         3,
-        &["ADD COLUMN c", "`c`"],
+        &["ADD COLUMN c", "column c"],
     )?;
     sql(&pair.target, "ALTER TABLE t ADD COLUMN c INT")?;
     pipeline.catch_up()?;
     judge::equal(&pair.source, &pair.target, &database)?;
+    // What cannot be replayed yet stops the applier, not the log.
     for (statement, word) in [
         ("TRUNCATE t", "TRUNCATE"),
         ("RENAME TABLE t TO t2", "RENAME"),
         ("DROP TABLE t2", "DROP"),
     ] {
+        let mut pipeline = Pipeline::new(&pair.source, &pair.target, &database)?;
+        pipeline.stream = format!("{database}_{word}");
         sql(&pair.source, statement)?;
-        refused(pipeline.command("run").args(["--until", "now"]), 3, &[word])?;
+        refused(
+            pipeline.command("run").args(["--until", "now"]),
+            3,
+            &[word, "captured table", "--from"],
+        )?;
     }
     Ok(())
 }

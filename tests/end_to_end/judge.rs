@@ -38,7 +38,7 @@ fn rows_sum(server: &MySql, database: &str, table: &str) -> Result<String> {
             let name = c[0].as_deref().unwrap_or_default().replace('`', "``");
             let value = match c[1].as_deref() {
                 // FLOAT prints six digits; as a double it shows all that it has.
-                Some("float") => format!("CAST(`{name}` AS DOUBLE)"),
+                Some("float") => format!("CAST(CAST(`{name}` AS DOUBLE) AS CHAR)"),
                 Some("json") => format!("CONCAT(JSON_TYPE(`{name}`), CAST(`{name}` AS CHAR))"),
                 Some("bit" | "geometry" | "point" | "polygon" | "vector") => format!("`{name}`"),
                 _ => format!("CAST(`{name}` AS CHAR)"),
@@ -47,8 +47,9 @@ fn rows_sum(server: &MySql, database: &str, table: &str) -> Result<String> {
         })
         .collect();
     Ok(format!(
-        "SELECT CONCAT(COUNT(*), ' ', COALESCE(SUM(CAST(CONV(SUBSTRING(SHA2(CONCAT_WS('|', {}), 256), 1, 15), 16, 10) AS DECIMAL(30))), 0)) FROM `{database}`.`{table}`",
-        parts.join(", ")
+        "SELECT CONCAT(COUNT(*), ' ', COALESCE(SUM(CAST(CONV(SUBSTRING(SHA2(CONCAT_WS('|', {}), 256), 1, 15), 16, 10) AS DECIMAL(30))), 0)) FROM `{database}`.`{}`",
+        parts.join(", "),
+        table.replace('`', "``")
     ))
 }
 

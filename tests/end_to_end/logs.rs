@@ -77,7 +77,7 @@ fn another_log_for_the_same_stream_is_refused() -> Result<()> {
     refused(
         other.command("apply").args(["--until", "now"]),
         2,
-        &["--stream"],
+        &["belongs to the log"],
     )?;
     Ok(())
 }

@@ -46,10 +46,10 @@ fn passwords_and_privileges() -> Result<()> {
         "CREATE USER bf_bare@'%' IDENTIFIED BY '{}'",
         PASSWORD.replace('\'', "''")
     ))?;
+    let (mut bare, _) = working("bare")?;
+    bare.source = pair.source.url("bf_bare");
     refused(
-        pipeline
-            .command("capture")
-            .args(["--source", &pair.source.url("bf_bare")]),
+        &mut bare.command("capture"),
         2,
         &["REPLICATION SLAVE", "GRANT"],
     )?;
@@ -57,37 +57,28 @@ fn passwords_and_privileges() -> Result<()> {
         "CREATE USER bf_bare@'%' IDENTIFIED BY '{}'",
         PASSWORD.replace('\'', "''")
     ))?;
-    refused(
-        pipeline
-            .command("apply")
-            .args(["--target", &pair.target.url("bf_bare")]),
-        2,
-        &["GRANT"],
-    )?;
+    bare.target = pair.target.url("bf_bare");
+    refused(&mut bare.command("apply"), 2, &["GRANT"])?;
     Ok(())
 }
 
 #[test]
 fn servers_that_are_down() -> Result<()> {
     let pair = pair()?;
-    let (pipeline, _) = working("down")?;
+    let (mut pipeline, _) = working("down")?;
     let proxy = Proxy::to(&pair.source)?;
     proxy.refuse(true);
-    let down = proxy.url(SOURCE_USER);
+    pipeline.source = proxy.url(SOURCE_USER);
     refused(
-        pipeline
-            .command("capture")
-            .args(["--source", &down, "--retry-for", "1s"]),
+        pipeline.command("capture").args(["--retry-for", "1s"]),
         4,
         &["127.0.0.1"],
     )?;
     let proxy = Proxy::to(&pair.target)?;
     proxy.refuse(true);
-    let down = proxy.url(TARGET_USER);
+    pipeline.target = proxy.url(TARGET_USER);
     refused(
-        pipeline
-            .command("apply")
-            .args(["--target", &down, "--retry-for", "1s"]),
+        pipeline.command("apply").args(["--retry-for", "1s"]),
         4,
         &["127.0.0.1"],
     )?;
@@ -100,8 +91,8 @@ fn options_that_cannot_be_read() -> Result<()> {
     for (option, value, says) in [
         ("--source", "mysql:/nowhere", "--source"),
         ("--source", "mysql://user@host:99999/", "port"),
-        ("--source", "mysql://user@host/?tls=sometimes", "tls"),
-        ("--source", "mysql://user@host/?tsl=required", "tls"),
+        ("--source", "mysql://user@host/?tls=sometimes", "TLS"),
+        ("--source", "mysql://user@host/?tsl=required", "tsl"),
         ("--from", "yesterday", "--from"),
         (
             "--until",
@@ -289,14 +280,6 @@ fn histories_that_do_not_fit() -> Result<()> {
     let other = MySql::start()?;
     other.sql(&format!("CREATE DATABASE `{database}`"))?;
     let stranger = Pipeline::new(&other, target, &database)?;
-    refused(
-        pipeline
-            .command("run")
-            .args(["--source", &stranger.source])
-            .args(["--until", "now"]),
-        2,
-        &["cannot be used multiple times"],
-    )?;
     pipeline.source = stranger.source;
     refused(
         pipeline.command("run").args(["--until", "now"]),
@@ -346,42 +329,42 @@ fn targets_that_do_not_fit() -> Result<()> {
             "CREATE TABLE t (id INT PRIMARY KEY)",
             "SELECT 1",
             3,
-            vec!["`t`", "CREATE TABLE"],
+            vec!["does not exist", "CREATE TABLE"],
         ),
         (
             "column",
             "CREATE TABLE t (id INT PRIMARY KEY, a INT)",
             "CREATE TABLE t (id INT PRIMARY KEY)",
             3,
-            vec!["`a`"],
+            vec!["column a"],
         ),
         (
             "narrow",
             "CREATE TABLE t (id INT PRIMARY KEY, a INT)",
             "CREATE TABLE t (id INT PRIMARY KEY, a SMALLINT)",
             3,
-            vec!["`a`", "smallint"],
+            vec!["column a", "smallint"],
         ),
         (
             "sign",
             "CREATE TABLE t (id INT PRIMARY KEY, a INT UNSIGNED)",
             "CREATE TABLE t (id INT PRIMARY KEY, a INT)",
             3,
-            vec!["`a`"],
+            vec!["column a"],
         ),
         (
             "short",
             "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(20))",
             "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(10))",
             3,
-            vec!["`a`"],
+            vec!["column a"],
         ),
         (
             "enum",
             "CREATE TABLE t (id INT PRIMARY KEY, a ENUM('x','y'))",
             "CREATE TABLE t (id INT PRIMARY KEY, a ENUM('x'))",
             3,
-            vec!["`a`"],
+            vec!["column a"],
         ),
     ] {
         let database = pair.database(name)?;

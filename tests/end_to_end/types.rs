@@ -171,7 +171,7 @@ fn every_type_at_its_extremes() -> Result<()> {
         }
     }
     // Each value also as a before image, as an after image, and moved.
-    script += "; UPDATE t SET id = -id; INSERT INTO t SELECT * FROM (SELECT * FROM t) x WHERE id < 0 ON DUPLICATE KEY UPDATE c0 = 1";
+    script += "; UPDATE t SET id = -id";
     pair.source.sql(&script)?;
     pipeline.catch_up()?;
     judge::equal(&pair.source, &pair.target, &database)?;

@@ -86,6 +86,8 @@ struct Open {
     changes: ChangesBuffer,
     /// The log has it already: it is only compared.
     known: bool,
+    /// A BEGIN has been seen: only COMMIT or XID ends it, whatever statements it holds (DROP TEMPORARY TABLE, CREATE TABLE … SELECT).
+    begun: bool,
 }
 
 impl Assembly {
@@ -199,6 +201,7 @@ impl Assembly {
             tables: Vec::new(),
             changes,
             known,
+            begun: false,
         });
         Ok(())
     }
@@ -308,20 +311,12 @@ impl Assembly {
     }
 
     async fn commit(&mut self, session: &mut Session) -> Result<Progressed, CaptureError> {
-        let Some(mut open) = self.open.take() else {
-            return Err(self.outside("the end of a transaction"));
-        };
-        let gtid = open.transaction.gtid;
-        self.counters.newest = Some(gtid);
-        self.counters.newest_commit_us = open.transaction.original_commit_us;
-        if !open.known {
-            open.send(true, session).await?;
+        match &mut self.open {
+            Some(open) if open.known => {}
+            Some(open) => open.send(true, session).await?,
+            None => return Err(self.outside("the end of a transaction")),
         }
-        self.spare = open.changes;
-        Ok(match open.known {
-            true => Progressed::Nothing,
-            false => Progressed::Transaction(gtid),
-        })
+        Ok(self.ended())
     }
 
     async fn statement(
@@ -334,7 +329,11 @@ impl Assembly {
             return Err(self.outside("a statement"));
         };
         match statement {
-            Statement::Begin | Statement::Savepoint => Ok(Progressed::Nothing),
+            Statement::Begin => {
+                open.begun = true;
+                Ok(Progressed::Nothing)
+            }
+            Statement::Savepoint => Ok(Progressed::Nothing),
             Statement::Commit => self.commit(session).await,
             Statement::Change { verb, tables } => {
                 // Foreign to row format. What it did to tables that are not captured is of no interest.
@@ -363,9 +362,21 @@ impl Assembly {
                     _ if tables.is_empty() => DdlEffect::None,
                     _ => effect,
                 };
+                let goes_on = rows_follow || open.begun;
+                // What touches no captured table counts and leaves nothing: statements such as CREATE USER hold secrets.
+                if effect == DdlEffect::None {
+                    return if goes_on {
+                        Ok(Progressed::Nothing)
+                    } else {
+                        self.commit(session).await
+                    };
+                }
                 if !open.known {
+                    if !open.changes.is_empty() {
+                        open.send(false, session).await?;
+                    }
                     let mut transaction = open.transaction.clone();
-                    transaction.last = !rows_follow;
+                    transaction.last = !goes_on;
                     let ddl = Ddl {
                         transaction,
                         statement: query.statement().into_owned(),
@@ -379,27 +390,27 @@ impl Assembly {
                     session.append(Body::Ddl(ddl)).await?;
                     open.transaction.chunk += 1;
                 }
-                if rows_follow {
+                if goes_on {
                     return Ok(Progressed::Nothing);
                 }
-                self.ended()
+                Ok(self.ended())
             }
         }
     }
 
     /// The open transaction has ended by itself: what there was to send has been sent.
-    fn ended(&mut self) -> Result<Progressed, CaptureError> {
+    fn ended(&mut self) -> Progressed {
         let Some(open) = self.open.take() else {
-            return Ok(Progressed::Nothing);
+            return Progressed::Nothing;
         };
         let gtid = open.transaction.gtid;
         self.counters.newest = Some(gtid);
         self.counters.newest_commit_us = open.transaction.original_commit_us;
         self.spare = open.changes;
-        Ok(match open.known {
+        match open.known {
             true => Progressed::Nothing,
             false => Progressed::Transaction(gtid),
-        })
+        }
     }
 
     fn at(&self, reason: DecodeError) -> CaptureError {

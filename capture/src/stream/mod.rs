@@ -10,6 +10,7 @@ pub mod error;
 mod split;
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -217,11 +218,15 @@ async fn follow(
         // Nothing more lies in the buffer: what is whole goes to the log at once, so the load itself sets the size of a batch.
         session.flush().await?;
         report(&assembly, progress, !assembly.is_open());
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Ok(()),
-            filled = dump.fill() => filled?,
-            _ = tick.tick() => session.tick().await?,
+        // One wait for bytes across all ticks, or the source's silence would never be long enough to be noticed.
+        let mut filled = pin!(dump.fill());
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(()),
+                filled = &mut filled => break filled?,
+                _ = tick.tick() => session.tick().await?,
+            }
         }
     }
 }
