@@ -79,7 +79,11 @@ impl TableFilter {
             return self.matches(database, table);
         }
         !SYSTEM_DATABASES.contains(&database)
-            && (self.include.is_empty() || self.include.iter().any(|pattern| pattern.database.matches(database)))
+            && (self.include.is_empty()
+                || self
+                    .include
+                    .iter()
+                    .any(|pattern| pattern.database.matches(database)))
     }
 
     /// Whether it is certain from the patterns that no table matches this filter and not `older`. A false negative is possible where
@@ -335,7 +339,11 @@ mod tests {
     #[test]
     fn a_database_is_touched_through_its_tables() {
         let filter: TableFilter = "shop.item*,!shop.items_old".parse().unwrap();
-        assert!(filter.touches("shop", "") && filter.touches("shop", "items") && !filter.touches("shop", "items_old"));
+        assert!(
+            filter.touches("shop", "")
+                && filter.touches("shop", "items")
+                && !filter.touches("shop", "items_old")
+        );
         assert!(!filter.touches("other", "") && !TableFilter::default().touches("mysql", ""));
         assert!(TableFilter::default().touches("other", ""));
     }
