@@ -14,9 +14,9 @@ bench: preflight ## figures against the limits and the peers, as ratios in one r
 	$(CARGO) build --release --locked -p binferry -p binferry-bench
 	target/release/binferry-bench
 
-soak: preflight ## kills at random moments under load; MINUTES=10 by default
+soak: preflight ## KILLS=60 SIGKILLs at random moments of a load of SECONDS=300
 	$(CARGO) build --release --locked -p binferry -p binferry-demo
-	target/release/binferry-demo --soak $(or $(MINUTES),10)
+	target/release/binferry-demo --kills $(or $(KILLS),60) --seconds $(or $(SECONDS),300)
 
 lint: preflight ## formatting, clippy without warnings, licences and advisories where cargo-deny is installed
 	$(CARGO) fmt --all --check

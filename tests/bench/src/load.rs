@@ -11,6 +11,7 @@ pub const TABLES: u32 = 4;
 pub const ROWS: u32 = 100_000;
 const EVENTS: u32 = 100_000;
 
+#[derive(Debug)]
 pub struct Loaded {
     pub source: MySql,
     pub transactions: u64,

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 /// A line of the table.
+#[derive(Debug)]
 pub struct Figure {
     pub what: String,
     pub value: String,

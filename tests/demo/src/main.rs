@@ -2,8 +2,10 @@
 //! while the target is restarted once. At the end an independent judge (see `judge`) compares the servers.
 //!
 //! ```text
-//! binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N]
+//! binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N] [--kills N]
 //! ```
+//!
+//! `make soak` is the same with `--kills`: so many SIGKILLs at random moments of the load, and a restart of the target for every ten.
 //!
 //! Exit code 0 means that everything was proved.
 
@@ -24,7 +26,7 @@ use anyhow::{Context, Result, bail};
 use story::Options;
 
 const USAGE: &str =
-    "usage: binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N]";
+    "usage: binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N] [--kills N]";
 
 fn main() -> ExitCode {
     match options(std::env::args().skip(1)).and_then(|options| story::tell(&options)) {
@@ -42,6 +44,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
         seconds: 70,
         rate: 600,
         connections: 6,
+        kills: 0,
         seed: std::time::UNIX_EPOCH.elapsed()?.as_secs() % 1_000_000,
     };
     while let Some(name) = arguments.next() {
@@ -56,6 +59,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--seconds" => options.seconds = number()?,
             "--rate" => options.rate = number()?,
             "--connections" => options.connections = number()?,
+            "--kills" => options.kills = number()?,
             "--seed" => options.seed = number()?,
             _ => bail!("{name}: unknown; {USAGE}"),
         }

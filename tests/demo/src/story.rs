@@ -26,6 +26,26 @@ pub struct Options {
     pub rate: u64,
     pub connections: u64,
     pub seed: u64,
+    /// 0: the demo's own scenes; otherwise so many kills at random moments.
+    pub kills: u64,
+}
+
+impl Options {
+    /// What happens when, after the load's start, in order.
+    fn scenes(&self) -> Vec<(Duration, Scene)> {
+        let total = Duration::from_secs(self.seconds);
+        if self.kills == 0 {
+            let at = |part: u64| total * u32::try_from(part).unwrap_or(0) / 100;
+            return SCENES.iter().map(|(part, scene)| (at(*part), *scene)).collect();
+        }
+        let mut chance = Chance::new(self.seed);
+        let mut moment = || Duration::from_millis(chance.below(self.seconds * 1000));
+        let mut scenes: Vec<_> = (0..self.kills).map(|_| (moment(), Scene::Kill)).collect();
+        scenes.extend((0..self.kills / 10).map(|_| (moment(), Scene::RestartTarget)));
+        scenes.extend([(moment(), Scene::Bulk(0)), (moment(), Scene::Bulk(1))]);
+        scenes.sort_by_key(|(at, _)| *at);
+        scenes
+    }
 }
 
 /// What happens while the load runs.
@@ -164,11 +184,8 @@ impl Show {
         let started = Instant::now();
         let total = Duration::from_secs(options.seconds);
         let mut bulks = Vec::new();
-        for (part, scene) in SCENES {
-            self.watch(
-                &load,
-                started + total * u32::try_from(part).unwrap_or(0) / 100,
-            )?;
+        for (at, scene) in options.scenes() {
+            self.watch(&load, started + at)?;
             match scene {
                 Scene::Bulk(generation) => {
                     let (opts, counts) = (self.source.opts(), Arc::clone(&self.counts));
