@@ -216,11 +216,11 @@ impl Assembly {
             return Err(self.outside("a table map"));
         };
         let number = open.number;
-        if let Some(mapped) = self.plans.get_mut(&table_id) {
-            if mapped.body == body {
-                mapped.seen_in = number;
-                return Ok(());
-            }
+        if let Some(mapped) = self.plans.get_mut(&table_id)
+            && mapped.body == body
+        {
+            mapped.seen_in = number;
+            return Ok(());
         }
         let map = TableMap::parse(body).map_err(|e| self.at(e))?;
         let plan = match self.filter.matches(map.database(), map.table()) {

@@ -195,14 +195,14 @@ async fn follow(
     loop {
         let mut looked = 0u32;
         while let Some(event) = dump.buffered()? {
-            if let Progressed::Transaction(gtid) = assembly.event(event, log, session).await? {
-                if let Some(missing) = &mut missing {
-                    missing.remove(&gtid);
-                    if missing.is_empty() {
-                        session.flush().await?;
-                        report(&assembly, progress, false);
-                        return Ok(());
-                    }
+            if let Progressed::Transaction(gtid) = assembly.event(event, log, session).await?
+                && let Some(missing) = &mut missing
+            {
+                missing.remove(&gtid);
+                if missing.is_empty() {
+                    session.flush().await?;
+                    report(&assembly, progress, false);
+                    return Ok(());
                 }
             }
             looked += 1;

@@ -25,8 +25,7 @@ use anyhow::{Context, Result, bail};
 
 use story::Options;
 
-const USAGE: &str =
-    "usage: binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N] [--kills N]";
+const USAGE: &str = "usage: binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N] [--kills N]";
 
 fn main() -> ExitCode {
     match options(std::env::args().skip(1)).and_then(|options| story::tell(&options)) {

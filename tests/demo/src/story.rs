@@ -36,7 +36,10 @@ impl Options {
         let total = Duration::from_secs(self.seconds);
         if self.kills == 0 {
             let at = |part: u64| total * u32::try_from(part).unwrap_or(0) / 100;
-            return SCENES.iter().map(|(part, scene)| (at(*part), *scene)).collect();
+            return SCENES
+                .iter()
+                .map(|(part, scene)| (at(*part), *scene))
+                .collect();
         }
         let mut chance = Chance::new(self.seed);
         let mut moment = || Duration::from_millis(chance.below(self.seconds * 1000));
