@@ -148,7 +148,7 @@ impl Random {
             6 => ("nokey", format!("INSERT INTO nokey VALUES ({a}, 'x{b}'), ({a}, 'x{b}'); UPDATE nokey SET b = 'y' WHERE a = {b} LIMIT 1; DELETE FROM nokey WHERE a = {} LIMIT 1", a / 2)),
             7 => ("collation", format!("REPLACE INTO pair VALUES ({}, '{}', {n}); UPDATE pair SET b = UPPER(b) WHERE a = {}", a % 20, ["a", "b", "c"][(b % 3) as usize], b % 20)),
             8 => ("again", format!("DELETE FROM item WHERE id = {a}; INSERT INTO item VALUES ({a}, NULL, 'again', 0, NULL); DELETE FROM item WHERE id = {a}; INSERT IGNORE INTO item VALUES ({a}, {n}, NULL, 1, NULL)")),
-            _ => ("many", format!("INSERT INTO item SELECT 1000 + n, NULL, 'many', n, NULL FROM (WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 100) SELECT n FROM s) q ON DUPLICATE KEY UPDATE price = price + 1")),
+            _ => ("many", "INSERT INTO item SELECT 1000 + n, NULL, 'many', n, NULL FROM (WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 100) SELECT n FROM s) q ON DUPLICATE KEY UPDATE price = price + 1".to_owned()),
         };
         let end = if self.below(20) == 0 {
             "ROLLBACK"
