@@ -18,7 +18,7 @@ use crate::{
     client::Connection,
     dump::{Request, choose_server_id},
     error::{CaptureError, Permanent},
-    preflight::{self, SourceFacts, Wanted},
+    preflight::{self, Severity, SourceFacts, Wanted},
 };
 
 /// A session at the end of the log, and what to ask the source for.
@@ -57,15 +57,17 @@ pub async fn attach(
     log: &Arc<dyn Log>,
     connection: &mut Connection,
 ) -> Result<Attached, CaptureError> {
-    preflight::refuse(
-        &preflight::check(
-            connection,
-            &Wanted {
-                tables: &options.filter,
-            },
-        )
-        .await?,
-    )?;
+    let wanted = Wanted {
+        tables: &options.filter,
+    };
+    let findings = preflight::check(connection, &wanted).await?;
+    preflight::refuse(&findings)?;
+    for finding in findings.iter().filter(|f| f.severity == Severity::Warning) {
+        warn!(
+            remedy = finding.remedy.as_deref().unwrap_or_default(),
+            "{finding}"
+        );
+    }
     let facts = SourceFacts::read(connection).await?;
     let server = connection.server().to_owned();
 
