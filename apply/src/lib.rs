@@ -30,7 +30,7 @@ pub use self::{
         ApplyError, Conflict, ConflictKind, PassedDdl, Place, ServerFault, TableName, TableProblem,
     },
     options::{GroupLimits, Options},
-    preflight::{Finding, Severity, preflight},
+    preflight::preflight,
     progress::TargetProgress,
 };
 

@@ -1,31 +1,16 @@
 //! Is a target fit to be applied to? Settings and privileges, each with its remedy.
 
-use binferry_schemas::{address::Address, fault::Fault};
+use binferry_schemas::{
+    address::Address,
+    fault::Fault,
+    finding::{Finding, Severity},
+};
 use mysql_async::{Conn, prelude::Queryable};
 
 use crate::{
     connection::{self, from_mysql},
     error::ApplyError,
 };
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    Fine,
-    /// It works, with a reservation.
-    Warning,
-    /// It cannot work.
-    Problem,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    pub severity: Severity,
-    pub subject: String,
-    pub found: String,
-    pub reason: String,
-    pub remedy: Option<String>,
-}
 
 const DOING: &str = "checking the target";
 /// Rows of the log's default record size fit, with escapes and both images.
@@ -67,7 +52,7 @@ pub async fn preflight(
 
 fn from_error(subject: &str, error: &ApplyError) -> Finding {
     Finding {
-        severity: Severity::Problem,
+        severity: Severity::Blocking,
         subject: subject.to_owned(),
         found: error.to_string(),
         reason: "the target cannot be used like this".to_owned(),
@@ -101,7 +86,7 @@ async fn settings(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<(), Ap
     );
     if super_read_only {
         add(
-            Severity::Problem,
+            Severity::Blocking,
             "super_read_only",
             "ON".to_owned(),
             "nobody can write to the target",
@@ -194,7 +179,7 @@ async fn privileges(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<(), 
         }
     } else {
         Finding {
-            severity: Severity::Problem,
+            severity: Severity::Blocking,
             subject: "privileges".to_owned(),
             found: format!("missing: {}", missing.join(", ")),
             reason: "the applier reads and writes rows and its own progress".to_owned(),
@@ -221,7 +206,7 @@ async fn triggers(
     for (database, table, trigger) in rows {
         if is_captured(&database, &table) {
             findings.push(Finding {
-                severity: Severity::Problem,
+                severity: Severity::Blocking,
                 subject: format!("trigger {database}.{trigger}"),
                 found: format!("on {database}.{table}"),
                 reason: "it would change rows that the log carries as well".to_owned(),

@@ -2,26 +2,14 @@
 
 use std::{io::Write, process::ExitCode};
 
-use binferry_capture::{
-    client::Connection,
-    preflight::{Severity, Wanted},
-};
+use binferry_capture::{client::Connection, preflight::Wanted};
+use binferry_schemas::finding::{Finding, Severity};
 use serde_json::json;
 
 use crate::{
     cli::Options,
     failure::{Failure, NO},
 };
-
-struct Found {
-    side: &'static str,
-    blocking: bool,
-    severity: &'static str,
-    subject: String,
-    found: String,
-    reason: String,
-    remedy: Option<String>,
-}
 
 /// 0: nothing blocks; 1: something does.
 pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
@@ -30,60 +18,28 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
             "nothing to check: give --source, --target or --log",
         ));
     }
-    let mut all = Vec::new();
+    let filter = options.filter()?;
+    let mut all: Vec<(&str, Finding)> = Vec::new();
     if options.source.is_some() {
         let mut connection = Connection::open(&options.source()?).await?;
-        let filter = options.filter()?;
-        for f in
-            binferry_capture::preflight::check(&mut connection, &Wanted { tables: &filter }).await?
-        {
-            let (blocking, severity) = match f.severity {
-                Severity::Blocking => (true, "blocking"),
-                Severity::Warning => (false, "warning"),
-                Severity::Info => (false, "info"),
-            };
-            all.push(Found {
-                side: "source",
-                blocking,
-                severity,
-                subject: f.subject,
-                found: f.found,
-                reason: f.reason,
-                remedy: f.remedy,
-            });
-        }
+        let wanted = Wanted { tables: &filter };
+        let findings = binferry_capture::preflight::check(&mut connection, &wanted).await?;
+        all.extend(findings.into_iter().map(|finding| ("source", finding)));
         connection.close().await;
     }
     if options.target.is_some() {
-        use binferry_apply::Severity;
-        let filter = options.filter()?;
-        for f in binferry_apply::preflight(&options.target()?, |database, table| {
-            filter.matches(database, table)
-        })
-        .await
-        {
-            let (blocking, severity) = match f.severity {
-                Severity::Problem => (true, "blocking"),
-                Severity::Warning => (false, "warning"),
-                Severity::Fine => (false, "fine"),
-            };
-            all.push(Found {
-                side: "target",
-                blocking,
-                severity,
-                subject: f.subject,
-                found: f.found,
-                reason: f.reason,
-                remedy: f.remedy,
-            });
-        }
+        let is_captured = |database: &str, table: &str| filter.matches(database, table);
+        let findings = binferry_apply::preflight(&options.target()?, is_captured).await;
+        all.extend(findings.into_iter().map(|finding| ("target", finding)));
     }
     if options.log.is_some() {
         // Opening and folding it is the check: damage is an error of its own.
         let log = super::open_log(options)?;
         binferry_transport::resume::tail_state(log.as_ref()).await?;
     }
-    let blocking = all.iter().any(|f| f.blocking);
+    let blocking = all
+        .iter()
+        .any(|(_, finding)| finding.severity == Severity::Blocking);
     print(&all, options.json).map_err(|e| Failure::usage(format!("stdout: {e}")))?;
     Ok(if blocking {
         ExitCode::from(NO)
@@ -92,24 +48,31 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
     })
 }
 
-fn print(all: &[Found], as_json: bool) -> std::io::Result<()> {
+fn print(all: &[(&str, Finding)], as_json: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if as_json {
         let list: Vec<_> = all
             .iter()
-            .map(|f| json!({"side": f.side, "severity": f.severity, "subject": f.subject, "found": f.found, "reason": f.reason, "remedy": f.remedy}))
+            .map(|(side, f)| json!({"side": side, "severity": f.severity.name(), "subject": f.subject, "found": f.found, "reason": f.reason, "remedy": f.remedy}))
             .collect();
         return writeln!(out, "{}", json!(list));
     }
-    let worth_telling: Vec<_> = all.iter().filter(|f| f.severity != "fine").collect();
+    let worth_telling: Vec<_> = all
+        .iter()
+        .filter(|(_, f)| f.severity != Severity::Fine)
+        .collect();
     if worth_telling.is_empty() {
         return writeln!(out, "nothing found: ready to run");
     }
-    for f in worth_telling {
+    for (side, f) in worth_telling {
         writeln!(
             out,
             "{:<8} {:<8} {} is {}: {}",
-            f.side, f.severity, f.subject, f.found, f.reason
+            side,
+            f.severity.name(),
+            f.subject,
+            f.found,
+            f.reason
         )?;
         if let Some(remedy) = &f.remedy {
             writeln!(out, "                  remedy: {remedy}")?;

@@ -9,7 +9,6 @@ mod grants;
 mod judge;
 
 use std::collections::HashMap;
-use std::fmt;
 
 use binferry_schemas::filter::TableFilter;
 
@@ -17,33 +16,8 @@ use crate::client::{Connection, Rows};
 use crate::error::{CaptureError, Permanent};
 use grants::Grants;
 
+pub use binferry_schemas::finding::{Finding, Severity};
 pub use facts::{Flavour, SourceFacts, Version};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// A capture does not start.
-    Blocking,
-    Warning,
-    Info,
-}
-
-/// One thing that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    pub severity: Severity,
-    /// The setting or privilege, as the server calls it.
-    pub subject: String,
-    pub found: String,
-    pub reason: String,
-    /// The statement or option that mends it.
-    pub remedy: Option<String>,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {}: {}", self.subject, self.found, self.reason)
-    }
-}
 
 /// What the capture is to carry.
 #[derive(Debug, Clone)]
