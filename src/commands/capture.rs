@@ -19,8 +19,6 @@ use crate::{
     progress, stop,
 };
 
-/// Kafka's usual limit, kept for the embedded log too, so that one can be copied to the other.
-const RECORD_BYTES: usize = 1 << 20;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
@@ -65,7 +63,6 @@ pub fn options(options: &Options, until: Option<GtidSet>) -> Result<CaptureOptio
             Place::Set(set) => From::Set(set),
         }),
         until,
-        record_bytes: RECORD_BYTES,
         heartbeat: HEARTBEAT,
         retry_for: options.retry_for()?,
         session: SessionOptions {

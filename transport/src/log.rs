@@ -8,8 +8,11 @@ use tokio::sync::watch;
 
 use crate::error::LogError;
 
-/// No log takes a larger record. Callers keep theirs below 1 MiB; only a checkpoint with a huge GTID set comes near.
+/// No log takes a larger record. Callers keep theirs below `Log::record_bytes`; only a checkpoint with a huge GTID set comes near.
 pub const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a record is kept to where the log itself sets no lower limit.
+pub const RECORD_BYTES: usize = 1024 * 1024;
 
 /// A record as it is stored.
 #[derive(Debug, Clone)]
@@ -75,6 +78,8 @@ pub trait Log: Send + Sync + std::fmt::Debug {
     fn id(&self) -> Uuid;
     /// For messages: a path or an address, without secrets.
     fn name(&self) -> String;
+    /// Captures keep their records at or below so many bytes; only a checkpoint with a huge GTID set may be larger.
+    fn record_bytes(&self) -> usize;
     async fn bounds(&self) -> Result<Bounds, LogError>;
     /// The embedded log allows one writer at a time; a second is `LogError::InUse`.
     async fn writer(&self) -> Result<Box<dyn Writer>, LogError>;
@@ -112,5 +117,8 @@ pub trait Writer: Send + std::fmt::Debug {
 #[async_trait]
 pub trait Reader: Send + std::fmt::Debug {
     /// The next durable records in order, at most about 1 MiB; waits for some at the log's end. Cancelling it loses nothing.
+    ///
+    /// Offsets may have gaps, also just before the log's end. An empty answer says that everything has been handed out that was durable
+    /// when `next` was called; a log without gaps need not give one.
     async fn next(&mut self) -> Result<Vec<Stored>, LogError>;
 }

@@ -189,7 +189,12 @@ impl<'a> Scan<'a> {
                 break;
             };
             let Some(stored) = self.portion.next() else {
-                self.portion = reader.next().await?.into_iter();
+                let portion = reader.next().await?;
+                // What was durable has been handed out: up to `end` there are no more records.
+                if portion.is_empty() {
+                    break;
+                }
+                self.portion = portion.into_iter();
                 continue;
             };
             if stored.offset >= self.end {

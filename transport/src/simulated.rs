@@ -12,7 +12,10 @@ use tokio::sync::watch;
 
 use crate::{
     error::LogError,
-    log::{Accepted, Bounds, Durable, Log, Reader, Registration, Retention, Stall, Stored, Writer},
+    log::{
+        Accepted, Bounds, Durable, Log, RECORD_BYTES, Reader, Registration, Retention, Stall,
+        Stored, Writer,
+    },
 };
 
 #[derive(Debug, Clone)]
@@ -66,6 +69,10 @@ impl Log for SimulatedLog {
 
     fn name(&self) -> String {
         "simulated".to_owned()
+    }
+
+    fn record_bytes(&self) -> usize {
+        RECORD_BYTES
     }
 
     async fn bounds(&self) -> Result<Bounds, LogError> {

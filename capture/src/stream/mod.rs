@@ -61,8 +61,6 @@ pub struct CaptureOptions {
     pub from: Option<From>,
     /// End when the log holds all of it.
     pub until: Option<GtidSet>,
-    /// Records are at most so large.
-    pub record_bytes: usize,
     pub heartbeat: Duration,
     /// How long an unreachable source is tried again.
     pub retry_for: Duration,
@@ -189,7 +187,7 @@ async fn follow(
     if missing.as_ref().is_some_and(GtidSet::is_empty) {
         return Ok(());
     }
-    let mut assembly = Assembly::new(options.filter.clone(), options.record_bytes, expect);
+    let mut assembly = Assembly::new(options.filter.clone(), log.record_bytes(), expect);
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

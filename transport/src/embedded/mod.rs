@@ -49,8 +49,8 @@ use self::{
 use crate::{
     error::LogError,
     log::{
-        Accepted, Bounds, Durable, Log, MAX_RECORD_BYTES, Reader, Registration, Retention, Stall,
-        Writer,
+        Accepted, Bounds, Durable, Log, MAX_RECORD_BYTES, RECORD_BYTES, Reader, Registration,
+        Retention, Stall, Writer,
     },
 };
 
@@ -201,6 +201,10 @@ impl Log for EmbeddedLog {
 
     fn name(&self) -> String {
         self.shared.layout.root.display().to_string()
+    }
+
+    fn record_bytes(&self) -> usize {
+        RECORD_BYTES
     }
 
     async fn bounds(&self) -> Result<Bounds, LogError> {
