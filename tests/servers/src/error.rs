@@ -10,15 +10,17 @@ pub(crate) const LOG_TAIL: usize = 20;
 #[derive(Clone, thiserror::Error)]
 pub enum Error {
     /// Never a skipped test: every way is named, with the reason and the remedy.
-    #[error("no MySQL server can be started here; each way was tried:{}", list(.tried))]
-    NoWay { tried: Vec<FailedWay> },
+    #[error("no {server} can be started here; each way was tried:{}", list(.tried))]
+    NoWay {
+        server: &'static str,
+        tried: Vec<FailedWay>,
+    },
     #[error(
-        "{operation} is impossible on {address}, a server given by {}: it was not started here; \
-         unset {} so that this test starts a server of its own",
-        crate::ADDRESSES,
-        crate::ADDRESSES
+        "{operation} is impossible on {address}, a server given by {variable}: it was not started here; \
+         unset {variable} so that this test starts a server of its own"
     )]
     NotOurs {
+        variable: &'static str,
         operation: &'static str,
         address: String,
     },
@@ -28,11 +30,13 @@ pub enum Error {
         crate::ADDRESSES
     )]
     TooFewAddresses { given: usize, needed: usize },
-    #[error(
-        "{}: cannot read {address:?}: {reason}; it must look like mysql://user:password@host:port",
-        crate::ADDRESSES
-    )]
-    BadAddress { address: String, reason: String },
+    #[error("{variable}: cannot read {address:?}: {reason}; it must look like {form}")]
+    BadAddress {
+        variable: &'static str,
+        address: String,
+        reason: String,
+        form: &'static str,
+    },
     #[error("{program} failed ({reason}); its last lines:\n{log}")]
     Program {
         program: String,
@@ -69,6 +73,14 @@ pub enum Error {
     Statement { port: u16, reason: String },
     #[error("the statement on port {port} got no answer within {seconds} s")]
     StatementTimeout { port: u16, seconds: u64 },
+    #[error("Kafka at {address}: cannot {what}: {reason}")]
+    Kafka {
+        what: &'static str,
+        address: String,
+        reason: String,
+    },
+    #[error("there is no node {node} in a cluster of {nodes}: they are counted from 0")]
+    NoSuchNode { node: usize, nodes: usize },
     #[error("Docker: {reason}")]
     Docker { reason: String },
 }

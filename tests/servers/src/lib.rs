@@ -24,16 +24,20 @@
 //! Servers and their files go with their handle, when a test panics too. Those of statics, and those of a process that was
 //! killed, go when the process ends: see `place` and `keeper` for how.
 
+mod child;
 mod debian;
 mod error;
+mod kafka;
 mod keeper;
 mod mysql;
 mod place;
+mod port;
 mod proxy;
 mod query;
 mod shared;
 
 pub use error::{Error, FailedWay, Result};
+pub use kafka::{Builder as KafkaBuilder, Kafka, kafka};
 pub use keeper::{peak_memory, spawn};
 pub use mysql::{Builder, MySql, sysbench};
 pub use proxy::{CommitFault, Proxy};
@@ -42,3 +46,6 @@ pub use shared::{Pair, pair};
 
 /// The environment variable with the addresses of servers that run already.
 pub const ADDRESSES: &str = "BINFERRY_TEST_MYSQL";
+
+/// The same for Kafka: the bootstrap servers of a cluster.
+pub const KAFKA_ADDRESSES: &str = "BINFERRY_TEST_KAFKA";

@@ -99,6 +99,12 @@ impl Folder {
         Ok(Folder { path })
     }
 
+    /// One elsewhere, that goes with its handle only.
+    pub(crate) fn at(path: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&path).map_err(|e| Error::file("create", &path, e))?;
+        Ok(Folder { path })
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

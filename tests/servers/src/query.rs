@@ -77,7 +77,7 @@ fn text(value: Value) -> Option<String> {
 }
 
 /// Runs a future to its end on a thread and runtime of its own.
-fn apart<F>(work: F) -> Result<F::Output>
+pub(crate) fn apart<F>(work: F) -> Result<F::Output>
 where
     F: Future + Send,
     F::Output: Send,

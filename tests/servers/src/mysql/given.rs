@@ -81,6 +81,8 @@ fn login(address: &str) -> Result<Login> {
             None => address.to_owned(),
         },
         reason,
+        variable: crate::ADDRESSES,
+        form: "mysql://user:password@host:port",
     };
     let opts = Opts::from_url(address).map_err(|e| bad(e.to_string()))?;
     Ok(Login {

@@ -14,7 +14,7 @@ mod way;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -226,7 +226,7 @@ impl MySql {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let port = free_port()?;
+            let port = crate::port::free()?;
             server.login.port = port;
             server.locked("start")?.launch.port = port;
             match server.start_again() {
@@ -240,6 +240,7 @@ impl MySql {
 
     fn not_ours(&self, operation: &'static str) -> Error {
         Error::NotOurs {
+            variable: crate::ADDRESSES,
             operation,
             address: format!("{}:{}", self.login.host, self.login.port),
         }
@@ -428,21 +429,4 @@ fn socket(folder: &Path) -> PathBuf {
     }
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     std::env::temp_dir().join(format!("binferry-{}-{number}.sock", std::process::id()))
-}
-
-/// A free port below the range from which the system takes those of outgoing connections: a killed server must find its port
-/// free when it starts again. Each process looks from another place on.
-fn free_port() -> Result<u16> {
-    const FIRST: u16 = 15_000;
-    const COUNT: u16 = 17_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let place = (std::process::id().wrapping_mul(2_654_435_761) >> 16) as u16;
-    for _ in 0..COUNT {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + place.wrapping_add(step) % COUNT;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    Err(Error::system("find a free port", "none"))
 }

@@ -68,7 +68,10 @@ fn choose() -> Result<Way> {
             ),
         }),
     }
-    Err(Error::NoWay { tried })
+    Err(Error::NoWay {
+        server: "MySQL server",
+        tried,
+    })
 }
 
 /// A program that is there may still fail (other policies, missing libraries): initialising a data directory tells.

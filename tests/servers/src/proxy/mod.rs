@@ -9,8 +9,10 @@
 //! bounded, so that a stalled connection fills up and pushes back as a real one does.
 //!
 //! [`Proxy::fail_next_commit`] makes the fault that proxies can't be replaced for: the server has committed, and the client
-//! will never know. It reads the packets, so it needs a connection without TLS.
+//! will never know. [`Proxy::lose_next_acknowledgement`] is the same for Kafka. They read what passes, so they need
+//! connections without TLS.
 
+mod frames;
 mod packets;
 
 use std::collections::HashMap;
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::mysql::MySql;
+use frames::{Correlation, ProduceFinder, Responses};
 use packets::{AnswerEnd, CommitFinder};
 
 /// Pieces in a direction's queue, of up to `PIECE` bytes each.
@@ -46,6 +49,8 @@ struct Faults {
     to_client: Duration,
     commit: Option<CommitFault>,
     commits_failed: u64,
+    lose_acknowledgement: bool,
+    acknowledgements_lost: u64,
     accepted: u64,
     closed: bool,
     next: u64,
@@ -87,6 +92,15 @@ impl Proxy {
     }
 
     pub fn to_address(host: &str, port: u16) -> Result<Self> {
+        Self::start(host, port, Protocol::MySql)
+    }
+
+    /// In front of a listener on this machine that advertises the proxy's address: clients go where they are told to.
+    pub(crate) fn to_kafka(port: u16) -> Result<Self> {
+        Self::start("127.0.0.1", port, Protocol::Kafka)
+    }
+
+    fn start(host: &str, port: u16, protocol: Protocol) -> Result<Self> {
         let failed = |e: std::io::Error| Error::system("start a proxy", e);
         let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -94,7 +108,7 @@ impl Proxy {
         let (server, theirs) = ((host.to_owned(), port), Arc::clone(&shared));
         let acceptor = std::thread::Builder::new()
             .name("proxy".into())
-            .spawn(move || accept(&listener, &server, &theirs))
+            .spawn(move || accept(&listener, &server, protocol, &theirs))
             .map_err(failed)?;
         Ok(Proxy {
             address,
@@ -137,7 +151,7 @@ impl Proxy {
         (faults.to_server, faults.to_client) = (to_server, to_client);
     }
 
-    /// Arms the fault for the next COMMIT that any connection sends: a query that is, or ends with, `COMMIT`.
+    /// In front of MySQL, arms the fault for the next COMMIT that any connection sends: a query that is, or ends with, `COMMIT`.
     pub fn fail_next_commit(&self, fault: CommitFault) {
         self.shared.lock().commit = Some(fault);
     }
@@ -145,6 +159,18 @@ impl Proxy {
     /// How many commits have been made to fail.
     pub fn commits_failed(&self) -> u64 {
         self.shared.lock().commits_failed
+    }
+
+    /// In front of Kafka, arms the fault for the next Produce request that any connection sends: the broker has written the
+    /// records, and the connection is cut in place of its response. Responses to earlier requests may be lost with it. Of
+    /// producers with `acks=0`, which get no response, none is lost.
+    pub fn lose_next_acknowledgement(&self) {
+        self.shared.lock().lose_acknowledgement = true;
+    }
+
+    /// How many Produce requests the broker has answered and the client never heard of.
+    pub fn acknowledgements_lost(&self) -> u64 {
+        self.shared.lock().acknowledgements_lost
     }
 
     /// How many connections have been accepted.
@@ -165,7 +191,12 @@ impl Drop for Proxy {
     }
 }
 
-fn accept(listener: &TcpListener, server: &(String, u16), shared: &Arc<Shared>) {
+fn accept(
+    listener: &TcpListener,
+    server: &(String, u16),
+    protocol: Protocol,
+    shared: &Arc<Shared>,
+) {
     while let Ok((client, _)) = listener.accept() {
         let refusing = {
             let faults = shared.lock();
@@ -176,12 +207,17 @@ fn accept(listener: &TcpListener, server: &(String, u16), shared: &Arc<Shared>) 
         };
         // A failure is the client's to see: its connection is closed as `client` goes.
         if !refusing {
-            let _ = connect(client, server, shared);
+            let _ = connect(client, server, protocol, shared);
         }
     }
 }
 
-fn connect(client: TcpStream, server: &(String, u16), shared: &Arc<Shared>) -> std::io::Result<()> {
+fn connect(
+    client: TcpStream,
+    server: &(String, u16),
+    protocol: Protocol,
+    shared: &Arc<Shared>,
+) -> std::io::Result<()> {
     let server = TcpStream::connect((server.0.as_str(), server.1))?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -193,7 +229,7 @@ fn connect(client: TcpStream, server: &(String, u16), shared: &Arc<Shared>) -> s
         faults.connections.insert(id, both);
         id
     };
-    let commit = Arc::new(Mutex::new(None));
+    let withheld = Arc::new(Mutex::new(None));
     for (from, to, direction) in [
         (
             client.try_clone()?,
@@ -205,8 +241,9 @@ fn connect(client: TcpStream, server: &(String, u16), shared: &Arc<Shared>) -> s
         let lane = Lane {
             id,
             direction,
+            protocol,
             shared: Arc::clone(shared),
-            commit: Arc::clone(&commit),
+            withheld: Arc::clone(&withheld),
         };
         let (queue, queued) = sync_channel(QUEUE);
         let writer = lane.clone();
@@ -222,27 +259,51 @@ enum Direction {
     ToClient,
 }
 
+/// What the bytes mean, for the faults that depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    MySql,
+    Kafka,
+}
+
+/// What the client is not to see; the connection is cut once it is complete.
+#[derive(Debug)]
+enum Withheld {
+    Commit(AnswerEnd),
+    Acknowledgement(Correlation),
+}
+
+/// Where a lane is in what it reads.
+#[derive(Debug, Default)]
+struct Reading {
+    commits: CommitFinder,
+    produces: ProduceFinder,
+    responses: Responses,
+}
+
 /// One direction of one connection.
 #[derive(Debug, Clone)]
 struct Lane {
     id: u64,
     direction: Direction,
+    protocol: Protocol,
     shared: Arc<Shared>,
-    /// Set while an answer to a COMMIT is being kept from the client.
-    commit: Arc<Mutex<Option<AnswerEnd>>>,
+    /// Set while an answer is being kept from the client.
+    withheld: Arc<Mutex<Option<Withheld>>>,
 }
 
 type Piece = (Instant, Vec<u8>);
 
 impl Lane {
     fn read(&self, mut from: TcpStream, queue: &SyncSender<Piece>) {
-        let mut finder = CommitFinder::default();
+        let mut reading = Reading::default();
         let mut buffer = vec![0; PIECE];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             let piece = &buffer[..length];
-            let pass = match self.direction {
-                Direction::ToServer => self.request(&mut finder, piece),
-                Direction::ToClient => self.answer(piece),
+            let pass = match (self.direction, self.protocol) {
+                (Direction::ToServer, Protocol::MySql) => self.command(&mut reading, piece),
+                (Direction::ToServer, Protocol::Kafka) => self.request(&mut reading, piece),
+                (Direction::ToClient, _) => self.answer(&mut reading, piece),
             };
             let due = {
                 let faults = self.shared.lock();
@@ -259,9 +320,9 @@ impl Lane {
         // The writer sends what is queued, then closes; here it is not known how far it is.
     }
 
-    /// Whether this piece of the client's bytes may go on to the server.
-    fn request(&self, finder: &mut CommitFinder, piece: &[u8]) -> bool {
-        if !finder.feed(piece) {
+    /// Whether this piece of a client of MySQL may go on to the server.
+    fn command(&self, reading: &mut Reading, piece: &[u8]) -> bool {
+        if !reading.commits.feed(piece) {
             return true;
         }
         let mut faults = self.shared.lock();
@@ -276,24 +337,46 @@ impl Lane {
                 false
             }
             CommitFault::LoseAnswer => {
-                // Before the request goes on: its answer can't be here yet.
-                *self.commit.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(AnswerEnd::default());
+                self.withhold(Withheld::Commit(AnswerEnd::default()));
                 true
             }
         }
     }
 
+    /// The same of a client of Kafka.
+    fn request(&self, reading: &mut Reading, piece: &[u8]) -> bool {
+        if let Some(produce) = reading.produces.feed(piece)
+            && std::mem::take(&mut self.shared.lock().lose_acknowledgement)
+        {
+            self.withhold(Withheld::Acknowledgement(produce));
+        }
+        true
+    }
+
+    /// To be called before the request goes on: its answer can't be here yet.
+    fn withhold(&self, answer: Withheld) {
+        *self.withheld.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    }
+
     /// Whether this piece of the server's bytes may go on to the client.
-    fn answer(&self, piece: &[u8]) -> bool {
-        let mut commit = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(end) = commit.as_mut() else {
-            return true;
+    fn answer(&self, reading: &mut Reading, piece: &[u8]) -> bool {
+        let mut withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pass, ended) = match (withheld.as_mut(), self.protocol) {
+            (None, Protocol::Kafka) => (true, reading.responses.feed(piece, None)),
+            (None, Protocol::MySql) => (true, false),
+            (Some(Withheld::Commit(end)), _) => (false, end.feed(piece)),
+            (Some(Withheld::Acknowledgement(produce)), _) => {
+                let ended = reading.responses.feed(piece, Some(*produce));
+                if ended {
+                    self.shared.lock().acknowledgements_lost += 1;
+                }
+                (false, ended)
+            }
         };
-        if end.feed(piece) {
+        if ended {
             self.shared.cut(self.id);
         }
-        false
+        pass
     }
 
     fn write(&self, mut to: TcpStream, queued: &Receiver<Piece>) {
