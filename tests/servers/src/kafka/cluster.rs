@@ -150,6 +150,23 @@ impl Cluster {
         })
     }
 
+    /// Writes fail from now on, and the broker gives up its only data folder at the first one, and with it itself.
+    pub(super) fn fill_disk(&self, index: usize) -> Result<()> {
+        self.node(index)?.forbid_writes()
+    }
+
+    pub(super) fn wait_for_end(&self, index: usize) -> Result<()> {
+        let mut node = self.node(index)?;
+        if node.wait_for_end(STARTUP)? {
+            return Ok(());
+        }
+        Err(Error::Program {
+            program: "kafka".into(),
+            reason: format!("it runs on, after {} s", STARTUP.as_secs()),
+            log: node.last_words(),
+        })
+    }
+
     /// Until the node answers as one of this cluster, and names the live brokers that are waited for.
     fn wait(&self, node: &mut Node, ready: impl Fn(&[(i32, i32)]) -> bool) -> Result<()> {
         let deadline = Instant::now() + STARTUP;

@@ -20,11 +20,12 @@ mod tls;
 mod way;
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::OnceLock;
 
 pub use builder::Builder;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, last_lines};
 use crate::proxy::Proxy;
 use admin::Admin;
 use cluster::Cluster;
@@ -162,6 +163,47 @@ impl Kafka {
     /// Starts a killed or stopped node with the same settings and data, and waits until it is one of the live brokers.
     pub fn start_again(&self, node: usize) -> Result<()> {
         self.own("start_again")?.start_again(node)
+    }
+
+    /// From now on each write of the node to a file fails, as on a full disk (with another errno, which Kafka does not look at;
+    /// on Linux only). At the first one it gives up its data folder and then itself, see [`Kafka::wait_for_end`]. After
+    /// [`Kafka::start_again`] there is space again.
+    pub fn fill_disk(&self, node: usize) -> Result<()> {
+        self.own("fill_disk")?.fill_disk(node)
+    }
+
+    /// Waits until a node has ended by itself.
+    pub fn wait_for_end(&self, node: usize) -> Result<()> {
+        self.own("wait_for_end")?.wait_for_end(node)
+    }
+
+    /// Lets a user of the secure listener do `operations` (`Read`, `Write`, `Describe`, `Create`, …, `All`) with the topics
+    /// whose names start with `prefix`. Needs [`Builder::authorizer`].
+    pub fn allow(&self, user: &str, operations: &[&str], prefix: &str) -> Result<()> {
+        let mut command = self.tool("org.apache.kafka.tools.AclCommand")?;
+        command
+            .args(["--bootstrap-server", &self.bootstrap, "--add"])
+            .args(["--allow-principal", &format!("User:{user}")])
+            .args(["--resource-pattern-type", "prefixed", "--topic", prefix]);
+        for operation in operations {
+            command.args(["--operation", operation]);
+        }
+        let output = command
+            .output()
+            .map_err(|e| Error::system("run Kafka's tool for ACLs", e))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::Program {
+            program: "org.apache.kafka.tools.AclCommand".into(),
+            reason: output.status.to_string(),
+            log: last_lines(&String::from_utf8_lossy(&output.stderr)),
+        })
+    }
+
+    /// One of Kafka's own tools, by its class, with Java's options already there.
+    pub fn tool(&self, class: &str) -> Result<Command> {
+        Ok(self.own("tool")?.node(0)?.tool(class))
     }
 
     /// The id of a node's process, while it is one of ours and runs.

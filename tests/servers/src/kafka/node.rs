@@ -63,9 +63,8 @@ impl Node {
         let errors = output
             .try_clone()
             .map_err(|e| Error::file("open", log, e))?;
-        let mut command = self.java();
+        let mut command = self.tool("kafka.tools.StorageTool");
         command
-            .arg("kafka.tools.StorageTool")
             .args(["format", "--cluster-id", cluster, "--config"])
             .arg(&self.settings)
             .stdout(output)
@@ -85,6 +84,13 @@ impl Node {
             reason: status.to_string(),
             log: log_tail(log),
         })
+    }
+
+    /// One of Kafka's own tools, by its class.
+    pub(super) fn tool(&self, class: &str) -> Command {
+        let mut command = self.java();
+        command.arg(class);
+        command
     }
 
     fn java(&self) -> Command {
@@ -107,9 +113,8 @@ impl Node {
         if self.child.is_started() {
             return Ok(());
         }
-        let mut command = self.java();
+        let mut command = self.tool("kafka.Kafka");
         command
-            .arg("kafka.Kafka")
             .arg(&self.settings)
             .stdout(self.child.output()?)
             .stderr(self.child.output()?)
@@ -135,6 +140,33 @@ impl Node {
 
     pub(super) fn resume(&self) -> Result<()> {
         self.child.signal(Signal::CONT, self.port)
+    }
+
+    /// No file of the process may grow or be written to any more. The new one of the next start knows nothing of it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn forbid_writes(&self) -> Result<()> {
+        use rustix::process::{Resource, Rlimit, prlimit};
+        let none = Rlimit {
+            current: Some(0),
+            maximum: None,
+        };
+        prlimit(Some(self.child.process(self.port)?), Resource::Fsize, none)
+            .map(drop)
+            .map_err(|e| Error::system("limit the size of files", e))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn forbid_writes(&self) -> Result<()> {
+        self.child.process(self.port)?;
+        Err(Error::system(
+            "limit the size of files",
+            "of another process: on Linux only",
+        ))
+    }
+
+    /// Until the process has ended by itself.
+    pub(super) fn wait_for_end(&mut self, limit: Duration) -> Result<bool> {
+        self.child.wait(limit)
     }
 
     pub(super) fn pid(&self) -> Option<u32> {

@@ -31,9 +31,13 @@ const FEW_THREADS: [(&str, &str); 5] = [
     ("share.coordinator.threads", "1"),
 ];
 
-/// With several nodes, a dead one is found out sooner than after nine seconds; alone, one must not be taken for dead because
-/// the machine is busy.
-const FAILOVER: [(&str, &str); 2] = [
+/// How soon a node that is silent counts as dead: nine seconds by default. Alone, nobody takes over from it, and it waits that
+/// long itself when it is started again after a kill. Of several, one must not lose its leadership because the machine is busy.
+const ALONE: [(&str, &str); 2] = [
+    ("broker.session.timeout.ms", "2000"),
+    ("broker.heartbeat.interval.ms", "300"),
+];
+const AMONG_SEVERAL: [(&str, &str); 2] = [
     ("broker.session.timeout.ms", "4000"),
     ("broker.heartbeat.interval.ms", "500"),
 ];
@@ -103,10 +107,12 @@ impl Node<'_> {
                 set(key, value);
             }
         }
-        if self.ports.len() > 1 {
-            for (key, value) in FAILOVER {
-                set(key, value);
-            }
+        let patience = match self.ports.len() {
+            1 => ALONE,
+            _ => AMONG_SEVERAL,
+        };
+        for (key, value) in patience {
+            set(key, value);
         }
         if self.authorizer {
             set(
