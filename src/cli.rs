@@ -10,6 +10,10 @@ use binferry_schemas::{
     filter::TableFilter,
     gtid::GtidSet,
 };
+use binferry_transport::{
+    kafka::{KafkaAddress, KafkaOptions, Properties, Wanted},
+    log::Retention,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
@@ -62,9 +66,18 @@ pub struct Options {
     /// mysql://user@host:port/?tls=MODE&ca=FILE; password in BINFERRY_TARGET_PASSWORD.
     #[arg(long, value_name = "URL")]
     pub target: Option<String>,
-    /// Directory of the log [default for run: ./binferry-log].
-    #[arg(long, value_name = "DIR")]
+    /// A directory, or kafka://host:port[,host:port]/NAME [default for run: ./binferry-log].
+    #[arg(long, value_name = "LOG")]
     pub log: Option<String>,
+    /// Client property of librdkafka for the log; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub kafka: Vec<String>,
+    /// File with client properties of librdkafka, a line each; the place for passwords.
+    #[arg(long, value_name = "FILE")]
+    pub kafka_config: Option<PathBuf>,
+    /// Copies that Kafka keeps of each record, when the topics are made [default: 3, or as many as there are brokers].
+    #[arg(long, value_name = "N")]
+    pub kafka_replicas: Option<u16>,
     /// File that holds the source's password.
     #[arg(long, value_name = "FILE")]
     pub source_password_file: Option<PathBuf>,
@@ -136,6 +149,13 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where the log is.
+#[derive(Debug, Clone)]
+pub enum LogPlace {
+    Directory(PathBuf),
+    Kafka(Box<KafkaOptions>),
+}
+
 /// Where a first start begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -171,6 +191,8 @@ impl Options {
             source,
             target,
             log,
+            kafka_config,
+            kafka_replicas,
             source_password_file,
             target_password_file,
             tables,
@@ -190,6 +212,8 @@ impl Options {
             log_format,
         );
         self.json |= file.json;
+        // The last one of a name wins.
+        self.kafka.splice(0..0, file.kafka);
         Ok(self)
     }
 
@@ -211,17 +235,57 @@ impl Options {
         )
     }
 
-    pub fn log_directory(&self) -> Result<&Path, Failure> {
-        let text = self
-            .log
-            .as_deref()
-            .ok_or_else(|| Failure::usage("--log is missing: the log's directory"))?;
-        if text.contains("://") {
+    pub fn log(&self) -> Result<LogPlace, Failure> {
+        let text = self.log.as_deref().ok_or_else(|| {
+            Failure::usage("--log is missing: the log's directory, or kafka://host:port/NAME")
+        })?;
+        if KafkaAddress::is_one(text) {
+            return Ok(LogPlace::Kafka(Box::new(KafkaOptions {
+                address: text.parse()?,
+                properties: self.kafka_properties()?,
+                wanted: Wanted {
+                    replicas: self.kafka_replicas,
+                    retention: self.retention()?,
+                },
+                patience: self.retry_for()?,
+            })));
+        }
+        if let Some((scheme, _)) = text.split_once("://") {
             return Err(Failure::usage(format!(
-                "--log {text}: this version takes a directory; Kafka logs are not there yet"
+                "--log {scheme}://…: a log is a directory, or kafka://host:port/NAME"
             )));
         }
-        Ok(Path::new(text))
+        let only_kafka =
+            !self.kafka.is_empty() || self.kafka_config.is_some() || self.kafka_replicas.is_some();
+        if only_kafka {
+            return Err(Failure::usage(
+                "--kafka, --kafka-config and --kafka-replicas are for a log in Kafka, and --log is a directory",
+            ));
+        }
+        Ok(LogPlace::Directory(text.into()))
+    }
+
+    fn kafka_properties(&self) -> Result<Properties, Failure> {
+        let mut properties = Properties::default();
+        if let Some(file) = &self.kafka_config {
+            let name = file.display();
+            let text = std::fs::read_to_string(file)
+                .map_err(|e| Failure::usage(format!("--kafka-config {name}: {e}")))?;
+            properties.add_file(&text).map_err(|(line, error)| {
+                Failure::usage(format!("--kafka-config {name}, line {line}: {error}"))
+            })?;
+        }
+        for given in &self.kafka {
+            properties.add(given)?;
+        }
+        Ok(properties)
+    }
+
+    pub fn retention(&self) -> Result<Retention, Failure> {
+        Ok(Retention {
+            bytes: self.keep_bytes()?,
+            age: self.keep_age()?,
+        })
     }
 
     pub fn filter(&self) -> Result<TableFilter, Failure> {
@@ -277,14 +341,14 @@ impl Options {
         self.stream.clone().unwrap_or_else(|| "main".to_owned())
     }
 
-    pub fn keep_bytes(&self) -> Result<Option<u64>, Failure> {
+    fn keep_bytes(&self) -> Result<Option<u64>, Failure> {
         self.keep_bytes
             .as_deref()
             .map(|t| bytes("--keep-bytes", t))
             .transpose()
     }
 
-    pub fn keep_age(&self) -> Result<Option<Duration>, Failure> {
+    fn keep_age(&self) -> Result<Option<Duration>, Failure> {
         self.keep_age
             .as_deref()
             .map(|t| duration("--keep-age", t))

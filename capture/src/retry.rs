@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
+use binferry_transport::error::LogError;
+
 use crate::error::CaptureError;
 
 /// The first and the longest pause between two tries.
@@ -20,7 +22,10 @@ pub enum Verdict {
 /// Only what is known to pass is tried again.
 pub fn verdict(error: &CaptureError) -> Verdict {
     match error {
-        CaptureError::Transient(_) => Verdict::Retry,
+        // Another writer goes on from what is durable.
+        CaptureError::Transient(_) | CaptureError::Log(LogError::Interrupted { .. }) => {
+            Verdict::Retry
+        }
         CaptureError::Permanent(_)
         | CaptureError::Decode(_)
         | CaptureError::Stream(_)

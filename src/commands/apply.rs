@@ -17,7 +17,7 @@ use crate::{
 
 pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
     let cancel = stop::on_signal()?;
-    let log = super::open_log(options)?;
+    let log = super::open_log(options).await?;
     let until = match options.until()? {
         None => None,
         Some(Place::Set(set)) => Some(set),

@@ -4,10 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use binferry_capture::stream::{self, CaptureOptions, From, Progress};
 use binferry_schemas::gtid::GtidSet;
-use binferry_transport::{
-    log::{Log, Retention},
-    session::SessionOptions,
-};
+use binferry_transport::{log::Log, session::SessionOptions};
 use indicatif::MultiProgress;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +21,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
     let cancel = stop::on_signal()?;
     let capture = self::options(options, until(options).await?)?;
-    let log = super::create_log(options)?;
+    let log = super::create_log(options).await?;
     let set = capture_into(&capture, log, &cancel, bars).await?;
     info!(gtids = %set, "the log is complete up to here");
     Ok(ExitCode::SUCCESS)
@@ -66,10 +63,7 @@ pub fn options(options: &Options, until: Option<GtidSet>) -> Result<CaptureOptio
         heartbeat: HEARTBEAT,
         retry_for: options.retry_for()?,
         session: SessionOptions {
-            retention: Retention {
-                bytes: options.keep_bytes()?,
-                age: options.keep_age()?,
-            },
+            retention: options.retention()?,
             ..SessionOptions::default()
         },
     })

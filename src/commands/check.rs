@@ -4,10 +4,11 @@ use std::{io::Write, process::ExitCode};
 
 use binferry_capture::{client::Connection, preflight::Wanted};
 use binferry_schemas::finding::{Finding, Severity};
+use binferry_transport::kafka::KafkaLog;
 use serde_json::json;
 
 use crate::{
-    cli::Options,
+    cli::{LogPlace, Options},
     failure::{Failure, NO},
 };
 
@@ -32,9 +33,15 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
         let findings = binferry_apply::preflight(&options.target()?, is_captured).await;
         all.extend(findings.into_iter().map(|finding| ("target", finding)));
     }
-    if options.log.is_some() {
+    let mut readable = options.log.is_some();
+    if readable && let LogPlace::Kafka(kafka) = options.log()? {
+        let (findings, is_there) = KafkaLog::check(*kafka).await?;
+        readable = is_there && findings.iter().all(|f| f.severity != Severity::Blocking);
+        all.extend(findings.into_iter().map(|finding| ("log", finding)));
+    }
+    if readable {
         // Opening and folding it is the check: damage is an error of its own.
-        let log = super::open_log(options)?;
+        let log = super::open_log(options).await?;
         binferry_transport::resume::tail_state(log.as_ref()).await?;
     }
     let blocking = all

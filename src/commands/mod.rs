@@ -11,18 +11,25 @@ pub mod wait;
 
 use std::sync::Arc;
 
-use binferry_transport::{embedded::EmbeddedLog, log::Log};
+use binferry_transport::{embedded::EmbeddedLog, kafka::KafkaLog, log::Log};
 
-use crate::{cli::Options, failure::Failure};
+use crate::{
+    cli::{LogPlace, Options},
+    failure::Failure,
+};
 
 /// The log for a writer: created when it is not there.
-fn create_log(options: &Options) -> Result<Arc<dyn Log>, Failure> {
-    Ok(Arc::new(EmbeddedLog::create_or_open(
-        options.log_directory()?,
-    )?))
+async fn create_log(options: &Options) -> Result<Arc<dyn Log>, Failure> {
+    Ok(match options.log()? {
+        LogPlace::Directory(path) => Arc::new(EmbeddedLog::create_or_open(&path)?),
+        LogPlace::Kafka(kafka) => Arc::new(KafkaLog::create_or_open(*kafka).await?),
+    })
 }
 
 /// The log for a reader: it must be there.
-fn open_log(options: &Options) -> Result<Arc<dyn Log>, Failure> {
-    Ok(Arc::new(EmbeddedLog::open(options.log_directory()?)?))
+async fn open_log(options: &Options) -> Result<Arc<dyn Log>, Failure> {
+    Ok(match options.log()? {
+        LogPlace::Directory(path) => Arc::new(EmbeddedLog::open(&path)?),
+        LogPlace::Kafka(kafka) => Arc::new(KafkaLog::open(*kafka).await?),
+    })
 }

@@ -5,7 +5,7 @@ use std::{io::Write, process::ExitCode};
 use crate::{cli::Options, failure::Failure};
 
 pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let log = super::open_log(options)?;
+    let log = super::open_log(options).await?;
     if let Some(name) = &options.remove {
         if !log.unregister(name).await? {
             return Err(Failure::usage(format!(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{cli::Options, failure::Failure};
 
 pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let log = super::open_log(options)?;
+    let log = super::open_log(options).await?;
     let bounds = log.bounds().await?;
     let state = tail_state(log.as_ref()).await?;
     let mut status = json!({

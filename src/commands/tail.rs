@@ -30,7 +30,7 @@ use crate::{
 };
 
 pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let log = super::open_log(options)?;
+    let log = super::open_log(options).await?;
     let cancel = stop::on_signal()?;
     let mut missing = match options.until()? {
         None => None,

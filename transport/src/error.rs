@@ -6,10 +6,13 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use binferry_schemas::{
     fault::{Fault, Kind},
+    finding::Finding,
     fingerprint::Fingerprint,
     gtid::Uuid,
     record::{Incarnation, Offset, RecordError},
 };
+
+use crate::kafka::PropertyError;
 
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -105,6 +108,62 @@ pub enum LogError {
         progress: Uuid,
     },
 
+    /// The brokers have not answered for as long as they are tried.
+    #[error("{log} is out of reach: {doing}: {reason}")]
+    Unreachable {
+        log: String,
+        doing: &'static str,
+        reason: String,
+    },
+
+    /// Wrong credentials, an untrusted certificate, or an ACL.
+    #[error("{log} refuses us: {doing}: {reason}")]
+    Refused {
+        log: String,
+        doing: &'static str,
+        reason: String,
+    },
+
+    #[error("{log} has no topic {topic}")]
+    TopicMissing { log: String, topic: String },
+
+    /// The topic was deleted while it was used, and perhaps made again.
+    #[error("the topic {topic} of {log} was deleted{}: the log that was here is gone", made_again(.again))]
+    TopicGone {
+        log: String,
+        topic: String,
+        again: bool,
+    },
+
+    /// What was acknowledged is no longer there.
+    #[error("{log} ends at {}, but record {} was durable: the brokers have lost the end of the log", .end.0, .durable.0)]
+    Truncated {
+        log: String,
+        durable: Offset,
+        end: Offset,
+    },
+
+    /// The preflight's blocking findings.
+    #[error("{log} is not fit: {}", each(.findings))]
+    Unfit { log: String, findings: Vec<Finding> },
+
+    #[error("{log}: {doing}: {reason}")]
+    Kafka {
+        log: String,
+        doing: &'static str,
+        reason: String,
+    },
+
+    #[error("{log} does not take a record of the size that its topic allowed when we started")]
+    MessageTooLarge { log: String },
+
+    /// The writer is no more, but the log is: another one can go on.
+    #[error("writing to {log} was interrupted: {reason}")]
+    Interrupted { log: String, reason: String },
+
+    #[error(transparent)]
+    Property(#[from] PropertyError),
+
     #[error("the log's writer has stopped")]
     Stopped,
 
@@ -118,6 +177,15 @@ fn process(pid: &Option<u32>) -> String {
 
 fn record(offset: &Option<Offset>) -> String {
     offset.map_or_else(String::new, |offset| format!(" (record {})", offset.0))
+}
+
+fn made_again(again: &bool) -> &'static str {
+    if *again { " and made again" } else { "" }
+}
+
+fn each(findings: &[Finding]) -> String {
+    let each: Vec<_> = findings.iter().map(Finding::to_string).collect();
+    each.join("; ")
 }
 
 fn ended(by: &Option<Incarnation>) -> String {
@@ -139,15 +207,25 @@ impl Fault for LogError {
             | Self::NewerVersion { .. }
             | Self::ReaderName { .. }
             | Self::OtherLog { .. }
+            | Self::Refused { .. }
+            | Self::TopicMissing { .. }
+            | Self::Unfit { .. }
+            | Self::MessageTooLarge { .. }
             | Self::Ended { by: Some(_), .. } => Kind::Configuration,
+            Self::Property(error) => error.kind(),
             Self::Corrupt { .. }
             | Self::Expired { .. }
             | Self::Emptied { .. }
+            | Self::TopicGone { .. }
+            | Self::Truncated { .. }
             | Self::NoCheckpoint { .. } => Kind::Data,
             Self::Record { source, .. } => source.kind(),
-            Self::Io { .. } | Self::Poisoned { .. } | Self::Ended { by: None, .. } => {
-                Kind::Unreachable
-            }
+            Self::Io { .. }
+            | Self::Poisoned { .. }
+            | Self::Unreachable { .. }
+            | Self::Kafka { .. }
+            | Self::Interrupted { .. }
+            | Self::Ended { by: None, .. } => Kind::Unreachable,
             Self::TooBig { .. } | Self::SchemaClash { .. } | Self::Stopped | Self::Task { .. } => {
                 Kind::Defect
             }
@@ -178,6 +256,30 @@ impl Fault for LogError {
             }
             Self::Ended { by: Some(_), .. } => "let only one capture of a site run on a log",
             Self::Record { source, .. } => return source.hint(),
+            Self::Unreachable { .. } => {
+                "check the brokers and the network, then start again; --retry-for says how long to try"
+            }
+            Self::Refused { .. } => {
+                "check the credentials (--kafka-config) and the ACLs: docs/kafka lists what each command needs"
+            }
+            Self::TopicMissing { .. } => {
+                "start `binferry capture` or `binferry run` first: it makes the topics; or correct --log"
+            }
+            Self::TopicGone { .. } => {
+                "restore the topic from a mirrored copy, or start a new log under another name and copy the data again"
+            }
+            Self::Truncated { .. } => {
+                "the log cannot be trusted any more: start a new one, and set unclean.leader.election.enable=false"
+            }
+            Self::Unfit { findings, .. } => {
+                let remedies = findings.iter().filter_map(|found| found.remedy.as_deref());
+                return Some(remedies.collect::<Vec<_>>().join("; "));
+            }
+            Self::MessageTooLarge { .. } => {
+                "start again: chunks then fit the topic's max.message.bytes as it is now; or raise it"
+            }
+            Self::Interrupted { .. } => "start again: what was durable is safe",
+            Self::Property(error) => return error.hint(),
             Self::OtherLog { .. } => "give the --log that this target was filled from",
             _ => return None,
         };

@@ -1,8 +1,9 @@
-//! The durable log: one trait, the embedded log, and the fold that every reader runs over its records.
+//! The durable log: one trait, the embedded log, the log in Kafka, and the fold that every reader runs over its records.
 
 pub mod embedded;
 pub mod error;
 pub mod fold;
+pub mod kafka;
 pub mod log;
 pub mod resume;
 pub mod session;

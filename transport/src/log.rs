@@ -119,6 +119,6 @@ pub trait Reader: Send + std::fmt::Debug {
     /// The next durable records in order, at most about 1 MiB; waits for some at the log's end. Cancelling it loses nothing.
     ///
     /// Offsets may have gaps, also just before the log's end. An empty answer says that everything has been handed out that was durable
-    /// when `next` was called; a log without gaps need not give one.
+    /// when the reader was made; a log without gaps need not give one.
     async fn next(&mut self) -> Result<Vec<Stored>, LogError>;
 }

@@ -1,0 +1,245 @@
+//! The row schemas: the compacted topic `NAME.schemas`, keyed by the fingerprint's 16 hexadecimal digits.
+//!
+//! The same schema may be written several times, by captures that start at once; it is the same text. What isn't a schema under its own
+//! fingerprint is not ours, and is left alone.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use binferry_schemas::fingerprint::{Fingerprint, rabin};
+use rdkafka::{
+    Message, Offset as KafkaOffset, TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, PurgeConfig},
+};
+
+use super::{
+    cluster::{ANSWER, Cluster, Context, Deliveries, Trouble, Verdict, code_of, verdict},
+    properties,
+};
+use crate::error::LogError;
+
+const READING: &str = "reading the schemas";
+const WRITING: &str = "writing a schema";
+
+#[derive(Debug)]
+pub(super) struct Schemas {
+    cluster: Arc<Cluster>,
+    topic: String,
+    largest_batch: usize,
+    known: tokio::sync::Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    texts: HashMap<Fingerprint, String>,
+    /// Read up to here.
+    next: i64,
+    /// Made for the first schema that is written.
+    producer: Option<Arc<SchemaProducer>>,
+}
+
+type SchemaProducer = BaseProducer<Context<Outcome>>;
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known")
+            .field("texts", &self.texts.len())
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Schemas {
+    pub(super) fn new(cluster: Arc<Cluster>, topic: String, largest_batch: usize) -> Self {
+        Self {
+            cluster,
+            topic,
+            largest_batch,
+            known: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(super) async fn get(&self, wanted: Fingerprint) -> Result<Option<String>, LogError> {
+        let mut known = self.known.lock().await;
+        if let Some(text) = known.texts.get(&wanted) {
+            return Ok(Some(text.clone()));
+        }
+        self.read(&mut known).await?;
+        Ok(known.texts.get(&wanted).cloned())
+    }
+
+    pub(super) async fn put(&self, fingerprint: Fingerprint, text: &str) -> Result<(), LogError> {
+        if let Some(stored) = self.get(fingerprint).await? {
+            return if stored == text {
+                Ok(())
+            } else {
+                Err(LogError::SchemaClash { fingerprint })
+            };
+        }
+        let mut known = self.known.lock().await;
+        let producer = match &known.producer {
+            Some(producer) => producer.clone(),
+            None => known.producer.insert(self.producer()?).clone(),
+        };
+        let (topic, content) = (self.topic.clone(), text.to_owned());
+        let offset = self
+            .cluster
+            .ask(WRITING, move |_| {
+                produce(&producer, &topic, fingerprint, &content)
+            })
+            .await?;
+        known.texts.insert(fingerprint, text.to_owned());
+        if offset == known.next {
+            known.next += 1;
+        }
+        Ok(())
+    }
+
+    fn producer(&self) -> Result<Arc<SchemaProducer>, LogError> {
+        let context = Context {
+            trouble: Arc::new(Trouble::default()),
+            deliveries: Arc::new(Outcome::default()),
+        };
+        let cluster = &self.cluster;
+        let mut config = cluster
+            .properties
+            .producer(&cluster.address, self.largest_batch);
+        // By the time that it is asked again, the record has failed.
+        config.set("message.timeout.ms", (ANSWER * 2).as_millis().to_string());
+        let producer = BaseProducer::from_config_and_context(&config, context);
+        Ok(Arc::new(producer.map_err(properties::from_client)?))
+    }
+
+    /// Reads what has come since the last time.
+    async fn read(&self, known: &mut Known) -> Result<(), LogError> {
+        let (topic, next) = (self.topic.clone(), known.next);
+        let (texts, end) = self
+            .cluster
+            .ask(READING, move |cluster| consume(cluster, &topic, next))
+            .await?;
+        known.texts.extend(texts);
+        known.next = end;
+        Ok(())
+    }
+}
+
+type Texts = HashMap<Fingerprint, String>;
+
+/// Everything from `next` to the topic's end as it is now.
+fn consume(cluster: &Cluster, topic: &str, next: i64) -> Result<(Texts, i64), RDKafkaErrorCode> {
+    let (low, high) = cluster
+        .client()
+        .fetch_watermarks(topic, 0, ANSWER)
+        .map_err(|error| code_of(&error))?;
+    let mut texts = HashMap::new();
+    // A topic that was made anew ends before what was read.
+    let from = if next > high { low } else { next.max(low) };
+    if from >= high {
+        return Ok((texts, high));
+    }
+    let code = |error: KafkaError| code_of(&error);
+    let consumer: BaseConsumer<Context> = BaseConsumer::from_config_and_context(
+        &cluster.properties.consumer(&cluster.address),
+        Context::new(Arc::new(Trouble::default())),
+    )
+    .map_err(code)?;
+    let mut place = TopicPartitionList::new();
+    place
+        .add_partition_offset(topic, 0, KafkaOffset::Offset(from))
+        .map_err(code)?;
+    consumer.assign(&place).map_err(code)?;
+    let begun = Instant::now();
+    while begun.elapsed() < ANSWER * 4 {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                if let Some((fingerprint, text)) = schema_of(&message) {
+                    texts.insert(fingerprint, text);
+                }
+                if message.offset() + 1 >= high {
+                    return Ok((texts, high));
+                }
+            }
+            // Compaction may have taken the last records.
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok((texts, high)),
+            Some(Err(error)) => {
+                let code = code_of(&error);
+                let harmless = verdict(code) == Verdict::Passing
+                    || code == RDKafkaErrorCode::GroupAuthorizationFailed;
+                if !harmless {
+                    return Err(code);
+                }
+            }
+            None => {}
+        }
+    }
+    Err(RDKafkaErrorCode::OperationTimedOut)
+}
+
+fn schema_of(message: &impl Message) -> Option<(Fingerprint, String)> {
+    let key = std::str::from_utf8(message.key()?).ok()?;
+    let fingerprint = Fingerprint(u64::from_str_radix(key, 16).ok()?);
+    let text = String::from_utf8(message.payload()?.to_vec()).ok()?;
+    (rabin(text.as_bytes()) == fingerprint).then_some((fingerprint, text))
+}
+
+/// Where the record that is under way has come to.
+#[derive(Default)]
+struct Outcome(Mutex<Option<Result<i64, RDKafkaErrorCode>>>);
+
+impl Outcome {
+    fn lock(&self) -> MutexGuard<'_, Option<Result<i64, RDKafkaErrorCode>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Deliveries for Outcome {
+    fn delivered(&self, result: &DeliveryResult<'_>, _: usize) {
+        *self.lock() = Some(match result {
+            Ok(message) => Ok(message.offset()),
+            Err((error, _)) => Err(code_of(error)),
+        });
+    }
+
+    fn failed(&self, _: &str) {}
+}
+
+/// Durable on return; answers with the offset. One at a time.
+fn produce(
+    producer: &SchemaProducer,
+    topic: &str,
+    fingerprint: Fingerprint,
+    text: &str,
+) -> Result<i64, RDKafkaErrorCode> {
+    let outcome = producer.context().deliveries.clone();
+    *outcome.lock() = None;
+    let key = fingerprint.to_string();
+    let record = BaseRecord::with_opaque_to(topic, 0)
+        .partition(0)
+        .key(&key)
+        .payload(text);
+    producer
+        .send(record)
+        .map_err(|(error, _)| code_of(&error))?;
+    let begun = Instant::now();
+    while begun.elapsed() < ANSWER * 3 {
+        producer.poll(Duration::from_millis(2));
+        match *outcome.lock() {
+            // It may be there all the same; once more does no harm.
+            Some(Err(RDKafkaErrorCode::MessageTimedOut)) => {
+                return Err(RDKafkaErrorCode::RequestTimedOut);
+            }
+            Some(done) => return done,
+            None => {}
+        }
+    }
+    producer.purge(PurgeConfig::default().queue().inflight());
+    producer.poll(Duration::from_millis(2));
+    Err(RDKafkaErrorCode::OperationTimedOut)
+}

@@ -1,0 +1,480 @@
+//! Writing: an idempotent producer, and a thread that takes its delivery reports.
+//!
+//! - `Durable` is what a delivery report says, and nothing else: with acks=all every in-sync replica has the record then.
+//! - Bytes in flight are limited by us; librdkafka's queues are larger than that, so sending never fails for want of room.
+//! - While nothing is acknowledged, `stall` says so and why; after the log's patience the writer fails. librdkafka itself tries for ever,
+//!   in order, without repeats.
+//! - Offsets only rise. One that does not shows that the brokers have lost the end of the log, or that the topic is another one.
+//! - A report can come without an offset (the acknowledgement was lost, and the broker no longer knew the batch): the record is durable
+//!   somewhere below the log's end, and whoever needs its place reads.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use async_trait::async_trait;
+use binferry_schemas::record::Offset;
+use rdkafka::{
+    Message,
+    config::FromClientConfigAndContext,
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseProducer, BaseRecord, DeliveryResult},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::{
+    Shared,
+    cluster::{ANSWER, Context, Deliveries, Trouble, Verdict, code_of, verdict},
+    properties,
+    topic_id::topic_id,
+};
+use crate::{
+    error::LogError,
+    log::{Accepted, Durable, Retention, Stall, Writer},
+};
+
+/// Appended, not yet durable: an append waits for more.
+const IN_FLIGHT: usize = 16 * 1024 * 1024;
+/// What librdkafka needs for a record besides its bytes, so that many small ones are counted too.
+const RECORD_OVERHEAD: usize = 256;
+const POLL: Duration = Duration::from_millis(50);
+/// Without an acknowledgement for so long, the writer is stalled.
+const STALLED: Duration = Duration::from_secs(2);
+/// The topic's id is confirmed so often.
+const CONFIRM: Duration = Duration::from_secs(5);
+
+type LogProducer = BaseProducer<Context<Reports>>;
+
+/// What the delivery reports say.
+pub(super) struct Reports {
+    log: String,
+    room: Arc<Semaphore>,
+    sent: AtomicU64,
+    state: Mutex<Delivered>,
+    /// Gone when the writer has failed, which closes the channel.
+    announce: Mutex<Option<watch::Sender<Option<Durable>>>>,
+    failure: OnceLock<LogError>,
+    stall: Mutex<Option<Stall>>,
+}
+
+struct Delivered {
+    /// Records with a report.
+    count: u64,
+    newest: Option<Durable>,
+    /// Without an offset, until one is found: the newest such ordinal.
+    adrift: Option<u64>,
+    at: Instant,
+}
+
+impl Reports {
+    fn new(log: String, announce: watch::Sender<Option<Durable>>) -> Self {
+        Self {
+            log,
+            room: Arc::new(Semaphore::new(IN_FLIGHT)),
+            sent: AtomicU64::new(0),
+            state: Mutex::new(Delivered {
+                count: 0,
+                newest: None,
+                adrift: None,
+                at: Instant::now(),
+            }),
+            announce: Mutex::new(Some(announce)),
+            failure: OnceLock::new(),
+            stall: Mutex::new(None),
+        }
+    }
+
+    fn fail(&self, error: LogError) {
+        if self.failure.set(error).is_ok() {
+            self.room.close();
+            *self.announce() = None;
+        }
+    }
+
+    fn announce(&self) -> MutexGuard<'_, Option<watch::Sender<Option<Durable>>>> {
+        self.announce.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, durable: Durable) {
+        if let Some(announce) = &*self.announce() {
+            announce.send_replace(Some(durable));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Delivered> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn in_flight(&self) -> bool {
+        self.state().count < self.sent.load(Ordering::Acquire)
+    }
+
+    /// The records up to `ordinal` are durable; the last one is at `offset`.
+    fn durable(&self, state: &mut Delivered, ordinal: u64, offset: u64) {
+        let run_start = match state.newest {
+            Some(newest) if newest.offset.0 >= offset => {
+                self.fail(LogError::Truncated {
+                    log: self.log.clone(),
+                    durable: newest.offset,
+                    end: Offset(offset),
+                });
+                return;
+            }
+            Some(newest) if newest.offset.0 + 1 == offset && newest.ordinal + 1 == ordinal => {
+                newest.run_start
+            }
+            _ => ordinal,
+        };
+        let newest = Durable {
+            ordinal,
+            offset: Offset(offset),
+            run_start,
+        };
+        state.newest = Some(newest);
+        state.adrift = None;
+        self.tell(newest);
+    }
+}
+
+impl Deliveries for Reports {
+    /// In the order of sending.
+    fn delivered(&self, result: &DeliveryResult<'_>, ordinal: usize) {
+        let mut state = self.state();
+        state.at = Instant::now();
+        state.count += 1;
+        let (message, error) = match result {
+            Ok(message) => (message, None),
+            Err((error, message)) => (message, Some(error)),
+        };
+        self.room
+            .add_permits(message.payload_len() + RECORD_OVERHEAD);
+        if self.failure.get().is_some() {
+            return;
+        }
+        if let Some(error) = error {
+            drop(state);
+            self.fail(failed(&self.log, error));
+            return;
+        }
+        let ordinal = ordinal as u64;
+        match u64::try_from(message.offset()) {
+            Ok(offset) => self.durable(&mut state, ordinal, offset),
+            Err(_) => state.adrift = Some(ordinal),
+        }
+    }
+
+    fn failed(&self, reason: &str) {
+        self.fail(LogError::Interrupted {
+            log: self.log.clone(),
+            reason: reason.to_owned(),
+        });
+    }
+}
+
+/// Why a record was not taken. librdkafka has tried what could be tried.
+fn failed(log: &str, error: &KafkaError) -> LogError {
+    let doing = "writing";
+    let log = log.to_owned();
+    match code_of(error) {
+        RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge => {
+            LogError::MessageTooLarge { log }
+        }
+        code => match verdict(code) {
+            Verdict::Refused => LogError::Refused {
+                log,
+                doing,
+                reason: code.to_string(),
+            },
+            Verdict::Missing => {
+                let topic = log.rsplit('/').next().unwrap_or_default();
+                LogError::TopicGone {
+                    topic: format!("{topic}.log"),
+                    log,
+                    again: false,
+                }
+            }
+            _ => LogError::Interrupted {
+                log,
+                reason: code.to_string(),
+            },
+        },
+    }
+}
+
+/// The handle. When it is dropped, what has not been delivered is given up.
+pub(super) struct KafkaWriter {
+    shared: Arc<Shared>,
+    producer: Arc<LogProducer>,
+    reports: Arc<Reports>,
+    durable: watch::Receiver<Option<Durable>>,
+    reserved: Option<OwnedSemaphorePermit>,
+    /// Ordinal of the next record.
+    next: u64,
+    closing: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for KafkaWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaWriter")
+            .field("log", &self.shared.name)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KafkaWriter {
+    pub(super) fn start(shared: Arc<Shared>) -> Result<Self, LogError> {
+        let (announce, durable) = watch::channel(None);
+        let reports = Arc::new(Reports::new(shared.name.clone(), announce));
+        let trouble = Arc::new(Trouble::default());
+        let cluster = &shared.cluster;
+        let config = cluster
+            .properties
+            .producer(&cluster.address, shared.largest_batch);
+        let context = Context {
+            trouble: trouble.clone(),
+            deliveries: reports.clone(),
+        };
+        let producer = BaseProducer::from_config_and_context(&config, context);
+        let producer: Arc<LogProducer> = Arc::new(producer.map_err(properties::from_client)?);
+        let closing = Arc::new(AtomicBool::new(false));
+        let thread = Thread {
+            shared: shared.clone(),
+            producer: producer.clone(),
+            reports: reports.clone(),
+            trouble,
+            closing: closing.clone(),
+            confirmed: Instant::now(),
+        };
+        std::thread::Builder::new()
+            .name("log writer".to_owned())
+            .spawn(move || thread.run())
+            .map_err(|error| LogError::Task {
+                reason: error.to_string(),
+            })?;
+        Ok(Self {
+            shared,
+            producer,
+            durable,
+            reports,
+            reserved: None,
+            next: 0,
+            closing,
+        })
+    }
+
+    fn stopped(&self) -> LogError {
+        self.failure().unwrap_or(LogError::Stopped)
+    }
+}
+
+#[async_trait]
+impl Writer for KafkaWriter {
+    async fn room(&mut self, bytes: usize) -> Result<(), LogError> {
+        let have = self
+            .reserved
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = bytes.clamp(1, IN_FLIGHT).saturating_sub(have);
+        if missing == 0 {
+            return Ok(());
+        }
+        // The limit is below u32::MAX.
+        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+        let room = self.reports.room.clone().acquire_many_owned(missing).await;
+        let more = room.map_err(|_| self.stopped())?;
+        match &mut self.reserved {
+            Some(reserved) => reserved.merge(more),
+            None => self.reserved = Some(more),
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, records: Vec<Vec<u8>>) -> Result<Accepted, LogError> {
+        let largest = self
+            .shared
+            .largest_batch
+            .saturating_sub(super::BATCH_OVERHEAD);
+        if let Some(bytes) = records.iter().map(Vec::len).find(|&bytes| bytes > largest) {
+            return Err(LogError::TooBig {
+                bytes: bytes as u64,
+                limit: largest as u64,
+            });
+        }
+        let bytes: usize = records
+            .iter()
+            .map(|record| record.len() + RECORD_OVERHEAD)
+            .sum();
+        self.room(bytes).await?;
+        if self.reports.failure.get().is_some() {
+            return Err(self.stopped());
+        }
+        let count = records.len() as u64;
+        // Before sending: a report may come at once.
+        self.reports.state().at = Instant::now();
+        self.reports.sent.fetch_add(count, Ordering::AcqRel);
+        for record in &records {
+            // Ordinals are far below the pointer's width on the 64-bit systems that this runs on.
+            let ordinal = self.next as usize;
+            let record = BaseRecord::<(), [u8], usize>::with_opaque_to(&self.shared.topic, ordinal)
+                .partition(0)
+                .payload(record);
+            if let Err((error, _)) = self.producer.send(record) {
+                self.reports.fail(failed(&self.shared.name, &error));
+                return Err(self.stopped());
+            }
+            self.next += 1;
+        }
+        // Given back by the reports, record by record. What was reserved beyond the limit's clamp, or too much, evens out here.
+        if let Some(reserved) = self.reserved.take() {
+            let extra = reserved.num_permits().saturating_sub(bytes);
+            let lacking = bytes.saturating_sub(reserved.num_permits());
+            reserved.forget();
+            self.reports.room.add_permits(extra);
+            self.reports.room.forget_permits(lacking);
+        }
+        Ok(Accepted {
+            ordinal: self.next.saturating_sub(1),
+        })
+    }
+
+    fn durable(&self) -> watch::Receiver<Option<Durable>> {
+        self.durable.clone()
+    }
+
+    async fn wait(&mut self, accepted: Accepted) -> Result<Durable, LogError> {
+        let reached =
+            |durable: &Option<Durable>| durable.is_some_and(|d| d.ordinal >= accepted.ordinal);
+        let outcome = self.durable.wait_for(reached).await.map(|durable| *durable);
+        match outcome {
+            Ok(Some(durable)) => Ok(durable),
+            _ => Err(self.stopped()),
+        }
+    }
+
+    fn failure(&self) -> Option<LogError> {
+        self.reports.failure.get().cloned()
+    }
+
+    fn stall(&self) -> Option<Stall> {
+        self.reports
+            .stall
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The topic's own settings expire records; `check` has compared them with what was asked for.
+    async fn expire(&mut self, _: Retention, _: Offset) -> Result<(), LogError> {
+        Ok(())
+    }
+}
+
+impl Drop for KafkaWriter {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::Release);
+    }
+}
+
+struct Thread {
+    shared: Arc<Shared>,
+    producer: Arc<LogProducer>,
+    reports: Arc<Reports>,
+    trouble: Arc<Trouble>,
+    closing: Arc<AtomicBool>,
+    confirmed: Instant,
+}
+
+impl Thread {
+    fn run(mut self) {
+        while !self.closing.load(Ordering::Acquire) && self.reports.failure.get().is_none() {
+            self.producer.poll(POLL);
+            self.find();
+            self.watch();
+            self.confirm();
+        }
+    }
+
+    /// Gives records without an offset one that is not below theirs: the log's end, as it is after they became durable.
+    fn find(&self) {
+        let Some(ordinal) = self.reports.state().adrift else {
+            return;
+        };
+        let watermarks =
+            self.shared
+                .cluster
+                .client()
+                .fetch_watermarks(&self.shared.topic, 0, ANSWER);
+        let Ok((_, high)) = watermarks else { return };
+        let mut state = self.reports.state();
+        let end = u64::try_from(high).unwrap_or_default();
+        if state.adrift == Some(ordinal) && end > 0 {
+            let newest = Durable {
+                ordinal,
+                offset: Offset(end - 1),
+                // No own record's place follows from this.
+                run_start: ordinal + 1,
+            };
+            state.newest = Some(newest);
+            state.adrift = None;
+            self.reports.tell(newest);
+        }
+    }
+
+    /// Tells a stall, and ends it when it lasts.
+    fn watch(&self) {
+        let reports = &self.reports;
+        let quiet = reports.state().at.elapsed();
+        let stalled = reports.in_flight() && quiet >= STALLED;
+        let mut stall = reports.stall.lock().unwrap_or_else(PoisonError::into_inner);
+        if !stalled {
+            if stall.take().is_some() {
+                tracing::info!(log = self.shared.name, "the brokers acknowledge again");
+                self.trouble.forget();
+            }
+            return;
+        }
+        let reason = self.trouble.reason().unwrap_or_else(|| {
+            "no acknowledgement: brokers are away, or there are not enough in-sync replicas"
+                .to_owned()
+        });
+        if quiet >= self.shared.cluster.patience {
+            reports.fail(LogError::Unreachable {
+                log: self.shared.name.clone(),
+                doing: "writing",
+                reason,
+            });
+            return;
+        }
+        if stall.is_none() {
+            tracing::warn!(
+                log = self.shared.name,
+                reason,
+                "the log takes no records; waiting"
+            );
+            *stall = Some(Stall {
+                since: SystemTime::now() - quiet,
+                reason,
+            });
+        }
+    }
+
+    /// Is it the topic still? A missing one shows in the reports.
+    fn confirm(&mut self) {
+        if self.confirmed.elapsed() < CONFIRM {
+            return;
+        }
+        self.confirmed = Instant::now();
+        let cluster = &self.shared.cluster;
+        let answer = topic_id(cluster.client(), &self.shared.topic, POLL * 10);
+        if let Ok(Some(id)) = answer
+            && id != self.shared.id
+        {
+            self.reports.fail(self.shared.gone(true));
+        }
+    }
+}
