@@ -1,16 +1,16 @@
 # Everything a newcomer needs: `make demo` and `make test`. See CONTRIBUTING.md.
 CARGO ?= cargo
 
-.PHONY: demo test bench soak lint strangers preflight
+.PHONY: demo test bench soak lint strangers preflight preflight-kafka
 
 demo: preflight ## a source, a target, a mixed load, kills; then the proof that both are equal
 	$(CARGO) build --release --locked -p binferry -p binferry-demo
 	target/release/binferry-demo
 
-test: preflight ## unit, property and end-to-end tests on real servers
+test: preflight preflight-kafka ## unit, property and end-to-end tests on real servers
 	$(CARGO) test --workspace --locked
 
-bench: preflight ## figures against the limits and the peers, as ratios in one run
+bench: preflight preflight-kafka ## figures against the limits and the peers, as ratios in one run
 	$(CARGO) build --release --locked -p binferry -p binferry-bench
 	target/release/binferry-bench
 
@@ -34,3 +34,13 @@ preflight:
 	@have=$$(rustc --version | cut -d' ' -f2); want=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); \
 	 [ "$$(printf '%s\n%s\n' "$$want" "$$have" | sort -V | head -n 1)" = "$$want" ] || \
 	 { echo "rustc $$have is too old: $$want or newer is needed (rustup update)" >&2; exit 1; }
+
+# Where a cluster's address is given, nothing of Java is needed.
+preflight-kafka:
+	@[ -z "$$BINFERRY_TEST_KAFKA" ] || exit 0; \
+	 remedy="On Debian or Ubuntu: apt-get install openjdk-17-jre-headless maven. Or name a running cluster: BINFERRY_TEST_KAFKA=host:port"; \
+	 java="$${JAVA_HOME:+$$JAVA_HOME/bin/}java"; command -v "$$java" >/dev/null 2>&1 || java=java; \
+	 have=$$("$$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p'); \
+	 [ "$${have:-0}" -ge 17 ] || { echo "missing: Java 17 or newer, for Kafka. $$remedy" >&2; exit 1; }; \
+	 [ -n "$$KAFKA_HOME" ] || command -v kafka-server-start.sh >/dev/null 2>&1 || command -v mvn >/dev/null 2>&1 || \
+	 { echo "missing: Maven (mvn), which fetches Kafka; or a Kafka of your own in KAFKA_HOME. $$remedy" >&2; exit 1; }

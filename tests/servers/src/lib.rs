@@ -8,6 +8,14 @@
 //! 4. Debian's packages of MySQL, unpacked into the target folder without installing them: needs Linux on x86-64 or arm64, a
 //!    mirror the first time, and nothing else.
 //!
+//! Kafka clusters come in the same manner:
+//! 1. addresses in the environment: `BINFERRY_TEST_KAFKA=host:port[,host:port]`, a cluster that lets everyone make topics;
+//! 2. Kafka 4 that is installed: `KAFKA_HOME`, or `kafka-server-start.sh` on the PATH;
+//! 3. its artifacts, which Maven fetches into the target folder: needs `mvn` on the PATH and a repository the first time.
+//!
+//! The last two need Java 17 or newer. There is no way through Docker: clusters of several nodes, whose addresses clients are
+//! told by the brokers themselves, need more of it than a mapped port.
+//!
 //! Nothing is skipped in silence: where no way works, the error lists each one, why it failed, and the remedy.
 //!
 //! ```no_run
@@ -17,6 +25,17 @@
 //! server.kill()?;
 //! server.start_again()?;
 //! assert_eq!(server.value("SELECT @@binlog_row_image")?, "MINIMAL");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```no_run
+//! # fn main() -> binferry_servers::Result<()> {
+//! let kafka = binferry_servers::Kafka::builder().brokers(3).start()?;
+//! kafka.create_topic("orders", 1, 3, &[("min.insync.replicas", "2")])?;
+//! let leader = kafka.leader("orders")?;
+//! kafka.kill(leader)?;
+//! while kafka.leader("orders")? == leader {}
 //! # Ok(())
 //! # }
 //! ```

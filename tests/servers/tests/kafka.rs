@@ -122,7 +122,7 @@ fn topics_and_their_records() {
 }
 
 #[test]
-fn killed_and_started_again_with_its_records() {
+fn killed_paused_and_started_again_with_its_records() {
     let kafka = Kafka::builder()
         .property("log.retention.check.interval.ms", "500")
         .start()
@@ -137,26 +137,18 @@ fn killed_and_started_again_with_its_records() {
     kafka.start_again(0).unwrap();
     assert_eq!(waiting.recv_timeout(LONG).unwrap().unwrap(), 1);
     assert_eq!(values(&kafka, "t"), ["first", "second"]);
-    kafka.stop(0).unwrap();
-    kafka.start_again(0).unwrap();
-    assert_eq!(values(&kafka, "t"), ["first", "second"]);
-    assert!(kafka.peak_memory(0).unwrap() > 50 << 20);
-    let error = kafka.kill(1).unwrap_err().to_string();
-    assert!(error.contains("no node 1"), "{error}");
-}
-
-#[test]
-fn a_paused_broker_answers_later() {
-    let kafka = Kafka::start().unwrap();
-    kafka.create_topic("t", 1, 1, &[]).unwrap();
-    let writer = Writer::new(&client(&kafka.bootstrap()));
-    writer.write("t", "before").unwrap();
     kafka.pause(0).unwrap();
-    let waiting = writer.send("t", "meanwhile");
+    let waiting = writer.send("t", "third");
     let outcome = waiting.recv_timeout(Duration::from_secs(1));
     assert!(outcome.is_err(), "{outcome:?}");
     kafka.resume(0).unwrap();
-    assert_eq!(waiting.recv_timeout(LONG).unwrap().unwrap(), 1);
+    assert_eq!(waiting.recv_timeout(LONG).unwrap().unwrap(), 2);
+    kafka.stop(0).unwrap();
+    kafka.start_again(0).unwrap();
+    assert_eq!(values(&kafka, "t"), ["first", "second", "third"]);
+    assert!(kafka.peak_memory(0).unwrap() > 50 << 20);
+    let error = kafka.kill(1).unwrap_err().to_string();
+    assert!(error.contains("no node 1"), "{error}");
 }
 
 #[test]
@@ -194,7 +186,7 @@ fn the_leader_of_three_dies() {
 /// The record is there, and the client does not know: one that does not retry says that it failed, one that retries without
 /// idempotence writes it twice, and one with idempotence once.
 #[test]
-fn an_acknowledgement_that_is_lost() {
+fn an_acknowledgement_that_is_lost_and_other_faults_of_networks() {
     let kafka = Kafka::builder().proxied().start().unwrap();
     let bootstrap = kafka.proxied_bootstrap().unwrap();
     let proxy = kafka.proxy(0).unwrap();
@@ -216,11 +208,11 @@ fn an_acknowledgement_that_is_lost() {
         expected.resize(1 + times, "unseen");
         assert_eq!(written, expected, "{topic}");
     }
+    cut_stalled_and_refused(&kafka);
 }
 
-#[test]
-fn a_client_behind_a_proxy_meets_its_faults() {
-    let kafka = Kafka::builder().proxied().start().unwrap();
+/// Part of the test above, for its cluster's sake.
+fn cut_stalled_and_refused(kafka: &Kafka) {
     kafka.create_topic("t", 1, 1, &[]).unwrap();
     let proxy = kafka.proxy(0).unwrap();
     let writer = Writer::new(&client(&kafka.proxied_bootstrap().unwrap()));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::builder::Builder;
+use super::classes;
 use super::distribution::Distribution;
 use super::node::{Jvm, Node};
 use super::probe;
@@ -35,11 +36,25 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn start(distribution: &Distribution, builder: &Builder) -> Result<Self> {
+        let mut options = builder.jvm_options();
+        if !builder.benchmark
+            && let Some(archive) = classes::archive(distribution)
+        {
+            options.push(format!("-XX:SharedArchiveFile={}", archive.display()));
+        }
+        Self::start_with(distribution, builder, &options)
+    }
+
+    pub(super) fn start_with(
+        distribution: &Distribution,
+        builder: &Builder,
+        jvm_options: &[String],
+    ) -> Result<Self> {
         // Between finding a port free and a node listening on it, another process may take it.
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let cluster = Self::prepared(distribution, builder)?;
+            let cluster = Self::prepared(distribution, builder, jvm_options)?;
             match cluster.start_all(&builder.users) {
                 Ok(()) => return Ok(cluster),
                 Err(Error::Program { log, .. })
@@ -50,7 +65,11 @@ impl Cluster {
     }
 
     /// Ports, proxies and files; nothing runs yet but the proxies.
-    fn prepared(distribution: &Distribution, builder: &Builder) -> Result<Self> {
+    fn prepared(
+        distribution: &Distribution,
+        builder: &Builder,
+        jvm_options: &[String],
+    ) -> Result<Self> {
         let folder = Folder::new()?;
         let id = unique_id();
         let data = match &builder.data {
@@ -85,7 +104,7 @@ impl Cluster {
         };
         let jvm = Jvm {
             distribution: distribution.clone(),
-            options: builder.jvm_options(),
+            options: jvm_options.to_vec(),
         };
         let mut nodes = Vec::new();
         for node in 0..builder.brokers {

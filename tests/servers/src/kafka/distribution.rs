@@ -69,6 +69,13 @@ impl Distribution {
         })
     }
 
+    /// Changes with the Java and the jars, or nearly so.
+    pub(super) fn identity(&self) -> String {
+        let java = self.java.canonicalize().unwrap_or_default();
+        let changed = java.metadata().and_then(|file| file.modified()).ok();
+        format!("{java:?} {changed:?} {:?}", self.libraries)
+    }
+
     /// Java with Kafka's classes; options of the JVM and then the main class are to be added.
     pub(super) fn java(&self) -> Command {
         let mut classes = OsString::from(&self.libraries);

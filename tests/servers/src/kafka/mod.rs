@@ -10,6 +10,7 @@
 
 mod admin;
 mod builder;
+mod classes;
 mod cluster;
 mod distribution;
 mod maven;
