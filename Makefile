@@ -1,7 +1,7 @@
 # Everything a newcomer needs: `make demo` and `make test`. See CONTRIBUTING.md.
 CARGO ?= cargo
 
-.PHONY: demo test bench soak lint strangers preflight preflight-kafka
+.PHONY: demo test bench soak lint strangers compose preflight preflight-kafka
 
 demo: preflight ## a source, a target, a mixed load, kills; then the proof that both are equal
 	$(CARGO) build --release --locked -p binferry -p binferry-demo
@@ -23,6 +23,10 @@ lint: preflight ## formatting, clippy without warnings, licences and advisories 
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check licenses bans sources; \
 	 else echo "lint: cargo-deny is not installed (cargo install cargo-deny); licences were not checked" >&2; fi
+
+compose: ## MySQL, Kafka, Binferry and a second MySQL in containers (compose/README.md)
+	@docker compose version >/dev/null 2>&1 || { echo "missing: Docker with the compose plugin (docs.docker.com/compose/install)" >&2; exit 1; }
+	docker compose -f compose/compose.yaml up --build --detach --wait
 
 strangers: ## reads the golden files with Python's fastavro
 	schemas/tests/strangers/run
