@@ -42,9 +42,12 @@ def transactions():
     """The fold: every transaction that counts, as a list of (offset, chunk)."""
     newest, expected, incomplete, seen = {}, {}, {}, set()
     for message in messages(options.name + ".log", options.end):
-        if (message.value() or b"")[:10] != magic:
-            sys.exit(f"offset {message.offset()}: not a record of Binferry, or of another version")
-        record = fastavro.schemaless_reader(io.BytesIO(message.value()[10:]), envelope)
+        data = message.value() or b""
+        if data[:2] != magic[:2]:  # another program's: no record of a log
+            continue
+        if data[:10] != magic:
+            sys.exit(f"offset {message.offset()}: a record of another version of Binferry")
+        record = fastavro.schemaless_reader(io.BytesIO(data[10:]), envelope)
         body, writer, number = record["body"], record["incarnation"], record["sequence"]
         if "site" in body and newest.get(body["site"]) != writer:  # a Start: only this incarnation of the site counts from here on
             ended, newest[body["site"]], expected[writer] = newest.get(body["site"]), writer, 1
