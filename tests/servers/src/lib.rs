@@ -13,8 +13,8 @@
 //! 2. Kafka 4 that is installed: `KAFKA_HOME`, or `kafka-server-start.sh` on the PATH;
 //! 3. its artifacts, which Maven fetches into the target folder: needs `mvn` on the PATH and a repository the first time.
 //!
-//! The last two need Java 17 or newer. There is no way through Docker: clusters of several nodes, whose addresses clients are
-//! told by the brokers themselves, need more of it than a mapped port.
+//! The last two need Java 17 or newer. Kafka is not started in Docker here; one that runs there (`docker run -p 9092:9092
+//! apache/kafka:4.3.1`) is given by its address, and does for the tests that do no harm to it.
 //!
 //! Nothing is skipped in silence: where no way works, the error lists each one, why it failed, and the remedy.
 //!

@@ -94,31 +94,33 @@ fn code(result: KafkaResult<i64>) -> RDKafkaErrorCode {
 #[test]
 fn topics_and_their_records() {
     let kafka = kafka().unwrap();
+    let topic = kafka.topic_name("records");
     kafka
-        .create_topic("records", 1, 1, &[("retention.ms", "-1")])
+        .create_topic(&topic, 1, 1, &[("retention.ms", "-1")])
         .unwrap();
-    assert!(kafka.topics().unwrap().contains(&"records".to_owned()));
+    assert!(kafka.topics().unwrap().contains(&topic));
     let writer = Writer::new(&client(&kafka.bootstrap()));
     for value in ["a", "b", "c"] {
-        writer.write("records", value).unwrap();
+        writer.write(&topic, value).unwrap();
     }
-    assert_eq!(values(kafka, "records"), ["a", "b", "c"]);
-    kafka.delete_records("records", 2).unwrap();
-    assert_eq!(kafka.offsets("records").unwrap(), (2, 3));
-    assert_eq!(values(kafka, "records"), ["c"]);
+    assert_eq!(values(kafka, &topic), ["a", "b", "c"]);
+    kafka.delete_records(&topic, 2).unwrap();
+    assert_eq!(kafka.offsets(&topic).unwrap(), (2, 3));
+    assert_eq!(values(kafka, &topic), ["c"]);
     kafka
-        .alter_topic("records", &[("cleanup.policy", "compact")])
+        .alter_topic(&topic, &[("cleanup.policy", "compact")])
         .unwrap();
     let settings = [("cleanup.policy", "compact"), ("retention.ms", "-1")]
         .map(|(key, value)| (key.to_owned(), value.to_owned()));
-    assert_eq!(kafka.topic_settings("records").unwrap(), settings);
-    kafka.delete_topic("records").unwrap();
-    assert!(!kafka.topics().unwrap().contains(&"records".to_owned()));
-    let again = kafka.create_topic("records", 1, 1, &[]);
+    assert_eq!(kafka.topic_settings(&topic).unwrap(), settings);
+    kafka.delete_topic(&topic).unwrap();
+    assert!(!kafka.topics().unwrap().contains(&topic));
+    let again = kafka.create_topic(&topic, 1, 1, &[]);
     again.unwrap();
-    assert_eq!(kafka.offsets("records").unwrap(), (0, 0));
-    let error = kafka.create_topic("records", 1, 1, &[]).unwrap_err();
+    assert_eq!(kafka.offsets(&topic).unwrap(), (0, 0));
+    let error = kafka.create_topic(&topic, 1, 1, &[]).unwrap_err();
     assert!(error.to_string().contains("TopicAlreadyExists"), "{error}");
+    kafka.delete_topic(&topic).unwrap();
 }
 
 #[test]

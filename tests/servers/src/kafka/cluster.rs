@@ -20,7 +20,7 @@ use crate::port;
 use crate::proxy::Proxy;
 
 /// A start includes recovery after a kill, on a machine that builds and tests at the same time.
-const STARTUP: Duration = Duration::from_secs(90);
+const STARTUP: Duration = Duration::from_secs(180);
 
 /// The fields' order is the order of dropping: nodes go before their folders.
 #[derive(Debug)]
@@ -151,12 +151,15 @@ impl Cluster {
                     })
                 })
                 .collect();
-            let mut results = starts.into_iter().map(|start| match start.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
             // All are waited for before the first failure is told.
-            results.by_ref().fold(Ok(()), |all, one| all.and(one))
+            let mut outcome = Ok(());
+            for start in starts {
+                match start.join() {
+                    Ok(result) => outcome = outcome.and(result),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            outcome
         })
     }
 

@@ -23,6 +23,7 @@ mod way;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use builder::Builder;
 
@@ -215,6 +216,18 @@ impl Kafka {
     /// The most memory that a node has had resident, in bytes.
     pub fn peak_memory(&self, node: usize) -> Option<u64> {
         crate::peak_memory(self.pid(node)?)
+    }
+
+    /// A topic's name that no other test uses, for clusters that are shared: with other tests, and other runs.
+    pub fn topic_name(&self, purpose: &str) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        format!(
+            "t{}-{}-{number}-{purpose}",
+            now.as_secs(),
+            std::process::id()
+        )
     }
 
     /// Makes a topic with settings of its own, and waits until all its partitions have leaders.
