@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use binferry_servers::MySql;
+use binferry_servers::{Kafka, MySql};
 use tempfile::TempDir;
 
 pub const SOURCE_USER: &str = "bf_source";
@@ -39,6 +39,10 @@ pub struct Pipeline {
     pub stream: String,
     pub tables: String,
     pub from: String,
+    /// Where the log is when it is not the folder's.
+    pub place: Option<String>,
+    /// Added to every command that has a log.
+    pub log_options: Vec<String>,
 }
 
 impl Pipeline {
@@ -51,7 +55,24 @@ impl Pipeline {
             stream: database.to_owned(),
             tables: format!("{database}.*"),
             from: executed(source)?,
+            place: None,
+            log_options: Vec::new(),
         })
+    }
+
+    /// The same with its log in Kafka, under a name of its own.
+    pub fn in_kafka(source: &MySql, target: &MySql, database: &str, kafka: &Kafka) -> Result<Self> {
+        let name = kafka.topic_name(database);
+        Ok(Self {
+            place: Some(format!("kafka://{}/{name}", kafka.bootstrap())),
+            ..Self::new(source, target, database)?
+        })
+    }
+
+    /// The topic of the records.
+    pub fn topic(&self) -> String {
+        let place = self.place.as_deref().unwrap_or_default();
+        format!("{}.log", place.rsplit('/').next().unwrap_or_default())
     }
 
     pub fn log(&self) -> PathBuf {
@@ -60,9 +81,12 @@ impl Pipeline {
 
     pub fn command(&self, name: &str) -> Command {
         let mut command = program(name);
-        let log = self.log();
-        if name != "check" {
-            command.arg("--log").arg(log);
+        if name != "check" || self.place.is_some() {
+            match &self.place {
+                Some(place) => command.arg("--log").arg(place),
+                None => command.arg("--log").arg(self.log()),
+            };
+            command.args(&self.log_options);
         }
         if matches!(name, "run" | "capture" | "check") {
             command.args(["--source", &self.source, "--tables", &self.tables]);

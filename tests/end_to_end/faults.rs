@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The end-state check.
-fn proved(pipeline: &Pipeline, source: &MySql, target: &MySql, database: &str) -> Result<()> {
+pub fn proved(pipeline: &Pipeline, source: &MySql, target: &MySql, database: &str) -> Result<()> {
     let set = executed(source)?;
     done(
         pipeline

@@ -5,6 +5,7 @@ mod faults;
 mod follow;
 mod gtid_sets;
 mod judge;
+mod kafka;
 mod load;
 mod logs;
 mod refusals;
