@@ -77,8 +77,8 @@ pub enum LogError {
     #[error("the reader name {name:?} is empty or too long")]
     ReaderName { name: String },
 
-    /// Retention has removed everything: an end that is not 0 shows that there was a history.
-    #[error("the log {log} is empty but ends at {}: its history has expired", .end.0)]
+    /// An end that is not 0 shows that there was a history.
+    #[error("the log {log} ends at {} and holds no record of ours: its history has expired, or it is another program's", .end.0)]
     Emptied { log: String, end: Offset },
 
     #[error("the log {log} begins at {} and holds no checkpoint that can be used: the history before it is unknown", .start.0)]

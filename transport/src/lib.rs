@@ -9,3 +9,4 @@ pub mod resume;
 pub mod session;
 #[cfg(test)]
 mod simulated;
+pub mod strangers;

@@ -2,18 +2,30 @@
 //!
 //! The last record points to the newest checkpoint that its writer knew. A checkpoint states the fold at an offset k, at or before its own
 //! place; it is true whoever wrote it, so it is loaded and the log is read on from k (not from the checkpoint's place: what lies between
-//! may include a `Start` that its writer had not seen). Where that does not lead to a state, the log is scanned from its start. An expired
+//! may include a `Start` that its writer had not seen). Where that does not lead to a state, the log is searched from its start. An expired
 //! prefix is never assumed away: without a checkpoint that stands on what is left, that is an error.
+//!
+//! On a mirrored copy the pointers and the checkpoints' offsets are another log's. The pointers are not followed, and the checkpoints are
+//! translated (`places`). Once a capture writes to a copy, its checkpoints are the copy's own; the mirror has to have stopped by then, for
+//! two logs that have both been written to are not one history any more.
 
-use binferry_schemas::record::{FoldState, Head, HeadBody, Offset};
+mod adopt;
+mod places;
+mod scan;
+mod search;
 
+use binferry_schemas::record::{FoldState, HeadBody, Offset};
+
+pub use self::adopt::{AdoptError, adopt, related};
+pub(crate) use self::scan::Scan;
+use self::search::earliest;
 use crate::{
     error::LogError,
     fold::Fold,
-    log::{Bounds, Log, Stored},
+    log::{Bounds, Log},
 };
 
-/// A checkpoint that can be resumed from.
+/// A checkpoint that can be resumed from; the log's beginning as long as it has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// Where it is.
@@ -25,7 +37,7 @@ pub(crate) struct Standing {
 #[derive(Debug)]
 pub(crate) struct Tail {
     pub fold: Fold,
-    /// The newest one that was met.
+    /// The newest one that was met; `None` in an empty log, and only there: so a `Start` that points nowhere is a log's first record.
     pub checkpoint: Option<Standing>,
 }
 
@@ -34,39 +46,51 @@ const ATTEMPTS: usize = 3;
 
 /// The fold of all that is durable now.
 pub async fn tail_state(log: &dyn Log) -> Result<FoldState, LogError> {
-    let mut attempt = 1;
-    loop {
-        match tail(log).await {
-            Err(LogError::Expired { .. }) if attempt < ATTEMPTS => attempt += 1,
-            other => return other.map(|tail| tail.fold.into_state()),
-        }
-    }
+    tail(log).await.map(|tail| tail.fold.into_state())
 }
 
 /// The earliest fold from which everything that is left can be read: of the empty prefix, or of the first checkpoint that stands on what
 /// is left when the log's beginning has expired.
 pub async fn start_state(log: &dyn Log) -> Result<FoldState, LogError> {
-    let bounds = log.bounds().await?;
-    refuse_emptied(log, bounds)?;
-    if bounds.start.0 == 0 {
-        return Ok(Fold::new(log.id()).into_state());
+    let mut attempt = 1;
+    loop {
+        let bounds = log.bounds().await?;
+        refuse_emptied(log, bounds)?;
+        if bounds.end == Offset(0) {
+            return Ok(Fold::new(log.id()).into_state());
+        }
+        match earliest(log, bounds, true).await {
+            Err(LogError::Expired { .. }) if attempt < ATTEMPTS => attempt += 1,
+            other => return other.map(|found| found.state),
+        }
     }
-    first_standing(log, bounds, true)
-        .await
-        .map(|(_, state)| state)
 }
 
 pub(crate) async fn tail(log: &dyn Log) -> Result<Tail, LogError> {
+    let mut attempt = 1;
+    loop {
+        match attempt_tail(log).await {
+            Err(LogError::Expired { .. }) if attempt < ATTEMPTS => attempt += 1,
+            other => return other,
+        }
+    }
+}
+
+async fn attempt_tail(log: &dyn Log) -> Result<Tail, LogError> {
     let bounds = log.bounds().await?;
     refuse_emptied(log, bounds)?;
-    if bounds.end.0 == 0 {
+    if bounds.end == Offset(0) {
         return Ok(Tail {
             fold: Fold::new(log.id()),
             checkpoint: None,
         });
     }
-    let last = Offset(bounds.end.0 - 1);
-    let head = head_at(log, last).await?;
+    let Some((last, head)) = scan::last(log, bounds).await? else {
+        return Err(LogError::Emptied {
+            log: log.name(),
+            end: bounds.end,
+        });
+    };
     let pointer = match &head.body {
         HeadBody::Checkpoint(_) => Some(last),
         _ => head.header.checkpoint,
@@ -74,16 +98,19 @@ pub(crate) async fn tail(log: &dyn Log) -> Result<Tail, LogError> {
     let mut found = None;
     if let Some(at) = pointer.filter(|&at| at >= bounds.start && at <= last) {
         // On a mirrored copy the pointer is foreign, and may lead anywhere.
-        if let HeadBody::Checkpoint(state) = head_at(log, at).await?.body {
+        if let Some(HeadBody::Checkpoint(state)) = scan::head_at(log, at).await?.map(|h| h.body) {
             found = standing(log, bounds.start, at, &state).map(|standing| (standing, state));
         }
     }
     let (fold, checkpoint) = match found {
         Some((standing, state)) => (settled(state), Some(standing)),
-        None if bounds.start.0 == 0 => (Fold::new(log.id()), None),
         None => {
-            let (standing, state) = first_standing(log, bounds, false).await?;
-            (settled(state), Some(standing))
+            let found = earliest(log, bounds, false).await?;
+            let standing = Standing {
+                record: found.record,
+                needs: found.needs,
+            };
+            (settled(found.state), Some(standing))
         }
     };
     let mut tail = Tail { fold, checkpoint };
@@ -129,85 +156,5 @@ fn refuse_emptied(log: &dyn Log, bounds: Bounds) -> Result<(), LogError> {
     Ok(())
 }
 
-/// With `whole`, one whose open transactions are all there from their first chunk.
-async fn first_standing(
-    log: &dyn Log,
-    bounds: Bounds,
-    whole: bool,
-) -> Result<(Standing, FoldState), LogError> {
-    let mut scan = Scan::new(log, bounds.start, bounds.end).await?;
-    while let Some((offset, head)) = scan.next().await? {
-        if let HeadBody::Checkpoint(state) = head.body
-            && let Some(standing) = standing(log, bounds.start, offset, &state)
-            && (!whole || standing.needs >= bounds.start)
-        {
-            return Ok((standing, state));
-        }
-    }
-    Err(LogError::NoCheckpoint {
-        log: log.name(),
-        start: bounds.start,
-    })
-}
-
-async fn head_at(log: &dyn Log, at: Offset) -> Result<Head, LogError> {
-    let mut scan = Scan::new(log, at, Offset(at.0 + 1)).await?;
-    match scan.next().await? {
-        Some((_, head)) => Ok(head),
-        None => Err(LogError::Stopped),
-    }
-}
-
-/// The heads of the records from one offset to another, both below the log's end.
-pub(crate) struct Scan<'a> {
-    log: &'a dyn Log,
-    reader: Option<Box<dyn crate::log::Reader>>,
-    portion: std::vec::IntoIter<Stored>,
-    next: Offset,
-    end: Offset,
-}
-
-impl<'a> Scan<'a> {
-    pub(crate) async fn new(log: &'a dyn Log, from: Offset, end: Offset) -> Result<Self, LogError> {
-        let reader = if from < end {
-            Some(log.reader(from).await?)
-        } else {
-            None
-        };
-        Ok(Self {
-            log,
-            reader,
-            portion: Vec::new().into_iter(),
-            next: from,
-            end,
-        })
-    }
-
-    pub(crate) async fn next(&mut self) -> Result<Option<(Offset, Head)>, LogError> {
-        while self.next < self.end {
-            let Some(reader) = &mut self.reader else {
-                break;
-            };
-            let Some(stored) = self.portion.next() else {
-                let portion = reader.next().await?;
-                // What was durable has been handed out: up to `end` there are no more records.
-                if portion.is_empty() {
-                    break;
-                }
-                self.portion = portion.into_iter();
-                continue;
-            };
-            if stored.offset >= self.end {
-                break;
-            }
-            self.next = Offset(stored.offset.0.saturating_add(1));
-            let head = Head::decode(&stored.bytes).map_err(|source| LogError::Record {
-                log: self.log.name(),
-                offset: stored.offset,
-                source,
-            })?;
-            return Ok(Some((stored.offset, head)));
-        }
-        Ok(None)
-    }
-}
+#[cfg(test)]
+mod tests;

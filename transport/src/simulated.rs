@@ -1,5 +1,5 @@
 //! A log in memory that allows what a remote one may do: several writers at once, appends that are lost, records of others in between,
-//! an expired beginning.
+//! an expired beginning, offsets without a record, readers that answer nothing.
 
 use std::{
     collections::VecDeque,
@@ -27,7 +27,10 @@ pub(crate) struct SimulatedLog {
 #[derive(Debug, Default)]
 struct Content {
     start: u64,
-    records: Vec<Vec<u8>>,
+    /// By offset; `None`: there is no record.
+    records: Vec<Option<Vec<u8>>>,
+    /// An offset without a record follows every append.
+    gaps: bool,
     /// So many of the next appended records get lost.
     lose: usize,
 }
@@ -38,6 +41,13 @@ impl SimulatedLog {
             id: Uuid::new_v4(),
             content: Arc::default(),
         }
+    }
+
+    /// As a topic whose writers use transactions: each append ends with an offset that holds no record.
+    pub(crate) fn with_gaps() -> Self {
+        let log = Self::new();
+        log.content().gaps = true;
+        log
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
@@ -53,11 +63,15 @@ impl SimulatedLog {
     }
 
     pub(crate) fn put(&self, bytes: Vec<u8>) {
-        self.content().records.push(bytes);
+        self.content().records.push(Some(bytes));
     }
 
-    pub(crate) fn records(&self) -> Vec<Vec<u8>> {
-        self.content().records.clone()
+    pub(crate) fn gap(&self) {
+        self.content().records.push(None);
+    }
+
+    pub(crate) fn end(&self) -> Offset {
+        Offset(self.content().records.len() as u64)
     }
 }
 
@@ -105,6 +119,8 @@ impl Log for SimulatedLog {
         Ok(Box::new(SimulatedReader {
             log: self.clone(),
             next: from.0,
+            made: self.end(),
+            answered: false,
         }))
     }
 
@@ -154,7 +170,7 @@ impl Writer for SimulatedWriter {
                 continue;
             }
             let offset = Offset(content.records.len() as u64);
-            content.records.push(record);
+            content.records.push(Some(record));
             let run_start = match self.last {
                 Some(last) if last.offset.0 + 1 == offset.0 && last.ordinal + 1 == ordinal => {
                     last.run_start
@@ -166,6 +182,9 @@ impl Writer for SimulatedWriter {
                 offset,
                 run_start,
             });
+        }
+        if content.gaps {
+            content.records.push(None);
         }
         self.durable.send_replace(self.last);
         Ok(Accepted {
@@ -198,6 +217,10 @@ impl Writer for SimulatedWriter {
 struct SimulatedReader {
     log: SimulatedLog,
     next: u64,
+    /// The log's end when the reader was made.
+    made: Offset,
+    /// It has said that it is there.
+    answered: bool,
 }
 
 #[async_trait]
@@ -206,14 +229,20 @@ impl Reader for SimulatedReader {
         loop {
             {
                 let content = self.log.content();
-                if let Some(bytes) = content.records.get(self.next as usize) {
+                while let Some(record) = content.records.get(self.next as usize) {
                     let offset = Offset(self.next);
+                    if offset >= self.made && !self.answered {
+                        break;
+                    }
                     self.next += 1;
-                    return Ok(vec![Stored {
-                        offset,
-                        bytes: bytes.clone(),
-                    }]);
+                    if let Some(bytes) = record.clone() {
+                        return Ok(vec![Stored { offset, bytes }]);
+                    }
                 }
+            }
+            if !self.answered {
+                self.answered = true;
+                return Ok(Vec::new());
             }
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }

@@ -125,14 +125,18 @@ async fn idle_time_brings_checkpoints() {
     for _ in 0..3 {
         session.tick().await.unwrap();
     }
-    let end = log.records().len() as u64;
-    assert_eq!(end, 4);
-    assert_eq!(tail(&log).await.needs, Offset(end - 1));
+    assert_eq!(log.end(), Offset(4));
+    assert_eq!(tail(&log).await.needs, Offset(3));
 }
 
 #[tokio::test]
 async fn a_zombie_learns_that_it_has_ended_and_its_records_are_void() {
-    let log = SimulatedLog::new();
+    for log in [SimulatedLog::new(), SimulatedLog::with_gaps()] {
+        zombie_and_successor(log).await;
+    }
+}
+
+async fn zombie_and_successor(log: SimulatedLog) {
     let shared: Arc<dyn Log> = Arc::new(log.clone());
     let mut zombie = Session::start(shared.clone(), start("main"), options())
         .await
@@ -162,7 +166,12 @@ async fn a_zombie_learns_that_it_has_ended_and_its_records_are_void() {
 
 #[tokio::test]
 async fn a_lost_append_ends_the_session() {
-    let log = SimulatedLog::new();
+    for log in [SimulatedLog::new(), SimulatedLog::with_gaps()] {
+        lost_append(log).await;
+    }
+}
+
+async fn lost_append(log: SimulatedLog) {
     let mut session = Session::start(Arc::new(log.clone()), start("main"), options())
         .await
         .unwrap();
@@ -180,7 +189,12 @@ async fn a_lost_append_ends_the_session() {
 /// `Start A, Start B, A: Checkpoint, A's record`: the last record's pointer leads to a zombie's checkpoint, which is true all the same.
 #[tokio::test]
 async fn a_zombies_checkpoint_is_resumed_from() {
-    let log = SimulatedLog::new();
+    for log in [SimulatedLog::new(), SimulatedLog::with_gaps()] {
+        zombies_checkpoint(log).await;
+    }
+}
+
+async fn zombies_checkpoint(log: SimulatedLog) {
     let shared: Arc<dyn Log> = Arc::new(log.clone());
     let mut zombie = Session::start(shared.clone(), start("main"), options())
         .await
@@ -269,14 +283,31 @@ async fn a_pointer_that_leads_astray_is_not_followed() {
         log.put(bytes);
         assert_eq!(tail_state(&log).await.unwrap(), from_scratch(&log).await);
     }
+    // Another program's records count as nothing; what has our marker has to be a record.
     log.put(b"no record".to_vec());
+    log.gap();
+    let state = from_scratch(&log).await;
+    assert_eq!(state.offset, Offset(5));
+    assert_eq!(tail_state(&log).await.unwrap(), state);
+    log.put(b"\xc3\x01 and no record".to_vec());
     assert!(matches!(
         tail_state(&log).await,
         Err(LogError::Record {
-            offset: Offset(5),
+            offset: Offset(7),
             ..
         })
     ));
+}
+
+#[tokio::test]
+async fn a_log_without_a_record_of_ours_is_not_new() {
+    let log = SimulatedLog::new();
+    for fill in [SimulatedLog::gap, |log: &SimulatedLog| log.put(vec![1])] {
+        fill(&log);
+        for state in [tail_state(&log).await, start_state(&log).await] {
+            assert!(matches!(state, Err(LogError::Emptied { .. })), "{state:?}");
+        }
+    }
 }
 
 #[tokio::test]
