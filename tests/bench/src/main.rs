@@ -3,10 +3,13 @@
 //! The load is sysbench's oltp_write_only, 4 tables of 100,000 rows, about a million row changes in all. Absolute figures of a shared
 //! machine mean little; the ratios are what docs/benchmarks.md states.
 //!
-//! Arguments: the names of the parts to run (capture, apply, latency, memory); all of them without one.
+//! Arguments: the names of the parts to run (capture, apply, latency, memory, kafka, kafka-latency, kafka-bytes, kafka-memory); all of them
+//! without one.
 
 mod apply;
 mod capture;
+mod debezium;
+mod kafka;
 mod latency;
 mod load;
 mod memory;
@@ -28,7 +31,10 @@ fn main() -> Result<()> {
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|w| w == part);
     let program = binferry()?;
     let mut figures = Vec::new();
-    if wants("capture") || wants("apply") {
+    if ["capture", "apply", "kafka", "kafka-bytes"]
+        .into_iter()
+        .any(wants)
+    {
         let loaded = load::Loaded::new()?;
         figures.push(Figure {
             what: "the binlog".into(),
@@ -45,12 +51,24 @@ fn main() -> Result<()> {
         if wants("apply") {
             figures.extend(apply::run(&program, &loaded)?);
         }
+        if wants("kafka") {
+            figures.extend(kafka::throughput::run(&program, &loaded)?);
+        }
+        if wants("kafka-bytes") {
+            figures.extend(kafka::bytes::run(&program, &loaded)?);
+        }
     }
     if wants("latency") {
         figures.extend(latency::run(&program)?);
     }
     if wants("memory") {
-        figures.extend(memory::run(&program)?);
+        figures.extend(memory::embedded(&program)?);
+    }
+    if wants("kafka-latency") {
+        figures.extend(kafka::latency::run(&program)?);
+    }
+    if wants("kafka-memory") {
+        figures.extend(memory::kafka(&program)?);
     }
     println!("\n| what | figure |\n|---|---|");
     for figure in figures {

@@ -1,52 +1,41 @@
-//! One transaction of 1 GiB through `binferry run`: the peak memory of the process.
+//! One large transaction: the peak memory of the processes that carry it.
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use binferry_servers::Pair;
 use tempfile::TempDir;
 
 use crate::{
     Figure,
+    kafka::Broker,
     load::users,
     process::{binferry, timed},
 };
 
-pub fn run(program: &Path) -> Result<Vec<Figure>> {
-    let pair = Pair::start()?;
-    for server in [&pair.source, &pair.target] {
-        users(server)?;
-        server.sql(
-            "CREATE TABLE sbtest.wide (id INT PRIMARY KEY, pad VARCHAR(1100) CHARACTER SET latin1)",
-        )?;
-    }
-    let from = pair
-        .source
-        .value("SELECT @@GLOBAL.gtid_executed")?
-        .replace('\n', "");
-    eprintln!("memory: writing one transaction of 1 GiB");
-    pair.source.sql(
-        "SET SESSION cte_max_recursion_depth = 2000000;
-         INSERT INTO sbtest.wide WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 1000000) SELECT n, REPEAT('x', 1080) FROM s",
-    )?;
+/// Of a row: it does not compress, so that what is compressed on the way is as large as it gets.
+const ROW: u64 = 1024;
+
+/// 1 GiB through `binferry run` and the embedded log.
+pub fn embedded(program: &Path) -> Result<Vec<Figure>> {
+    let large = Large::write(1)?;
     let folder = TempDir::new()?;
     let timed = timed(
         binferry(program, "run")
             .args([
                 "--source",
-                &pair.source.url("bench"),
+                &large.pair.source.url("bench"),
                 "--target",
-                &pair.target.url("bench"),
+                &large.pair.target.url("bench"),
                 "--from",
-                &from,
+                &large.from,
                 "--until",
                 "now",
             ])
             .arg("--log")
             .arg(folder.path().join("log")),
     )?;
-    let rows = pair.target.value("SELECT COUNT(*) FROM sbtest.wide")?;
-    ensure!(rows == "1000000", "{rows} rows at the target");
+    large.check()?;
     Ok(vec![Figure {
         what: "one transaction of 1 GiB (a million rows) through `run`".into(),
         value: format!(
@@ -55,4 +44,79 @@ pub fn run(program: &Path) -> Result<Vec<Figure>> {
             timed.peak_bytes >> 20
         ),
     }])
+}
+
+/// 2 GiB through `binferry capture`, Kafka and `binferry apply`.
+pub fn kafka(program: &Path) -> Result<Vec<Figure>> {
+    let broker = Broker::start()?;
+    let large = Large::write(2)?;
+    let log = broker.log("large");
+    let capture = timed(binferry(program, "capture").args([
+        "--source",
+        &large.pair.source.url("bench"),
+        "--from",
+        &large.from,
+        "--until",
+        "now",
+        "--log",
+        &log,
+    ]))?;
+    let apply = timed(binferry(program, "apply").args([
+        "--target",
+        &large.pair.target.url("bench"),
+        "--until",
+        "now",
+        "--log",
+        &log,
+    ]))?;
+    large.check()?;
+    Ok(vec![Figure {
+        what: "one transaction of 2 GiB (two million rows) through Kafka".into(),
+        value: format!(
+            "capture {:.0} s, peak memory {} MiB; apply {:.0} s, peak memory {} MiB; the broker's {} MiB, the source's {} MiB",
+            capture.seconds,
+            capture.peak_bytes >> 20,
+            apply.seconds,
+            apply.peak_bytes >> 20,
+            broker.peak_memory() >> 20,
+            large.pair.source.peak_memory().context("no source")? >> 20,
+        ),
+    }])
+}
+
+/// Two servers, and the transaction on one of them.
+struct Large {
+    pair: Pair,
+    rows: u64,
+    /// What the source had before it.
+    from: String,
+}
+
+impl Large {
+    fn write(gibibytes: u64) -> Result<Self> {
+        let pair = Pair::start()?;
+        for server in [&pair.source, &pair.target] {
+            users(server)?;
+            server.sql("CREATE TABLE sbtest.wide (id INT PRIMARY KEY, pad VARBINARY(1100))")?;
+        }
+        let from = pair
+            .source
+            .value("SELECT @@GLOBAL.gtid_executed")?
+            .replace('\n', "");
+        let rows = (gibibytes << 30) / ROW;
+        eprintln!("memory: writing one transaction of {gibibytes} GiB");
+        pair.source.sql(&format!(
+            "SET SESSION cte_max_recursion_depth = {rows};
+             INSERT INTO sbtest.wide WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {rows})
+             SELECT n, RANDOM_BYTES({ROW}) FROM s"
+        ))?;
+        Ok(Self { pair, rows, from })
+    }
+
+    /// All of it is at the target.
+    fn check(&self) -> Result<()> {
+        let rows = self.pair.target.value("SELECT COUNT(*) FROM sbtest.wide")?;
+        ensure!(rows == self.rows.to_string(), "{rows} rows at the target");
+        Ok(())
+    }
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 pub const PASSWORD: &str = "bench";
 
@@ -57,8 +57,21 @@ pub fn timed(command: &mut Command) -> Result<Timed> {
     })
 }
 
+/// CPU seconds of other processes while something runs, in the order given.
+pub fn while_running<T>(pids: &[u32], work: impl FnOnce() -> Result<T>) -> Result<(T, Vec<f64>)> {
+    let read = || -> Result<Vec<f64>> {
+        pids.iter()
+            .map(|pid| cpu_seconds(*pid).with_context(|| format!("process {pid} is gone")))
+            .collect()
+    };
+    let before = read()?;
+    let done = work()?;
+    let spent = read()?.iter().zip(&before).map(|(a, b)| a - b).collect();
+    Ok((done, spent))
+}
+
 /// User and system time (proc(5), /proc/pid/stat, fields 14 and 15), in hundredths of a second.
-fn cpu_seconds(pid: u32) -> Option<f64> {
+pub fn cpu_seconds(pid: u32) -> Option<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |n: usize| fields.get(n)?.parse::<f64>().ok();

@@ -1,0 +1,120 @@
+//! The peer's jars, fetched once by Maven into the target folder (peers/debezium/pom.xml says which).
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+const POM: &str = include_str!("../../peers/debezium/pom.xml");
+const LOG4J: &str = include_str!("../../peers/debezium/log4j2.properties");
+
+/// A profile of the pom, which is also the name of its folder.
+const PROFILES: [(&str, &str); 4] = [
+    ("connect", "copy-dependencies"),
+    ("connector", "copy-dependencies"),
+    ("avro", "copy-dependencies"),
+    ("registry", "unpack-dependencies"),
+];
+
+#[derive(Debug)]
+pub struct Artifacts {
+    folder: PathBuf,
+}
+
+impl Artifacts {
+    /// Beside the folder of this program, which is `target/release`.
+    pub fn fetch() -> Result<Self> {
+        let own = std::env::current_exe()?;
+        let target = own
+            .parent()
+            .and_then(Path::parent)
+            .context("this program lies in no folder")?;
+        let version = version().context("the pom names no version of Debezium")?;
+        let folder = target.join("peers").join(format!("debezium-{version}"));
+        let artifacts = Self { folder };
+        for (profile, goal) in PROFILES {
+            artifacts.profile(profile, goal)?;
+        }
+        std::fs::write(artifacts.log4j(), LOG4J)?;
+        Ok(artifacts)
+    }
+
+    fn profile(&self, profile: &str, goal: &str) -> Result<()> {
+        let folder = self.path(profile);
+        if folder.is_dir() {
+            return Ok(());
+        }
+        eprintln!("debezium: fetching {profile}");
+        // It gets its name when it is complete.
+        let fetching = self.path(&format!("{profile}.fetching"));
+        if fetching.exists() {
+            std::fs::remove_dir_all(&fetching)?;
+        }
+        std::fs::create_dir_all(&fetching)?;
+        let pom = self.path("pom.xml");
+        std::fs::write(&pom, POM)?;
+        let output = Command::new("mvn")
+            .args(["-q", "-B", "-P", profile, "-f"])
+            .arg(&pom)
+            .arg(format!("dependency:{goal}"))
+            .arg("-DincludeScope=runtime")
+            .arg(format!("-DoutputDirectory={}", fetching.display()))
+            .stdin(Stdio::null())
+            .output()
+            .context("mvn, which fetches the peer: install Maven and Java 17")?;
+        if !output.status.success() {
+            bail!(
+                "mvn dependency:{goal} of {profile}: {}",
+                String::from_utf8_lossy(&output.stdout)
+            );
+        }
+        std::fs::rename(&fetching, &folder)?;
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    pub fn connect(&self) -> PathBuf {
+        self.path("connect")
+    }
+
+    pub fn log4j(&self) -> PathBuf {
+        self.path("log4j2.properties")
+    }
+
+    pub fn registry(&self) -> PathBuf {
+        self.path("registry")
+    }
+
+    /// Lays a plugin folder as Connect wants it: one folder with all jars that see each other.
+    pub fn plugin(&self, folder: &Path, avro: bool) -> Result<()> {
+        let plugin = folder.join("debezium");
+        std::fs::create_dir_all(&plugin)?;
+        let sources: &[&str] = if avro {
+            &["connector", "avro"]
+        } else {
+            &["connector"]
+        };
+        for source in sources {
+            for jar in std::fs::read_dir(self.path(source))? {
+                let jar = jar?;
+                let to = plugin.join(jar.file_name());
+                // Both may bring the same.
+                if !to.exists() {
+                    std::os::unix::fs::symlink(jar.path(), to)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As the pom says it.
+pub fn version() -> Option<&'static str> {
+    let (_, rest) = POM.split_once("<debezium.version>")?;
+    Some(rest.split_once('<')?.0)
+}
