@@ -111,6 +111,8 @@ impl Schemas {
         let mut config = cluster
             .properties
             .producer(&cluster.address, self.largest_batch);
+        // The same schema twice does no harm, and an idempotent producer takes half a second to begin.
+        config.set("enable.idempotence", "false");
         // By the time that it is asked again, the record has failed.
         config.set("message.timeout.ms", (ANSWER * 2).as_millis().to_string());
         let producer = BaseProducer::from_config_and_context(&config, context);
@@ -229,7 +231,8 @@ fn produce(
         .map_err(|(error, _)| code_of(&error))?;
     let begun = Instant::now();
     while begun.elapsed() < ANSWER * 3 {
-        producer.poll(Duration::from_millis(2));
+        // It does not return before its time, and does not sleep in the last millisecond.
+        producer.poll(Duration::from_millis(5));
         match *outcome.lock() {
             // It may be there all the same; once more does no harm.
             Some(Err(RDKafkaErrorCode::MessageTimedOut)) => {
@@ -240,6 +243,6 @@ fn produce(
         }
     }
     producer.purge(PurgeConfig::default().queue().inflight());
-    producer.poll(Duration::from_millis(2));
+    producer.poll(Duration::from_millis(5));
     Err(RDKafkaErrorCode::OperationTimedOut)
 }

@@ -41,7 +41,9 @@ use crate::{
 const IN_FLIGHT: usize = 16 * 1024 * 1024;
 /// What librdkafka needs for a record besides its bytes, so that many small ones are counted too.
 const RECORD_OVERHEAD: usize = 256;
-const POLL: Duration = Duration::from_millis(50);
+/// Reports are taken as they come; so often we look at the clock. The binding's `poll` does not sleep in its last millisecond.
+const POLL: Duration = Duration::from_millis(500);
+const CONFIRMING: Duration = Duration::from_secs(1);
 /// Without an acknowledgement for so long, the writer is stalled.
 const STALLED: Duration = Duration::from_secs(2);
 /// The topic's id is confirmed so often.
@@ -470,7 +472,7 @@ impl Thread {
         }
         self.confirmed = Instant::now();
         let cluster = &self.shared.cluster;
-        let answer = topic_id(cluster.client(), &self.shared.topic, POLL * 10);
+        let answer = topic_id(cluster.client(), &self.shared.topic, CONFIRMING);
         if let Ok(Some(id)) = answer
             && id != self.shared.id
         {
