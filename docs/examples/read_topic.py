@@ -7,6 +7,7 @@ refuses a topic whose beginning has expired, where one would begin with a checkp
 """
 import argparse, base64, datetime, decimal, io, json, pathlib, re, signal, sys, uuid
 import confluent_kafka, fastavro
+from confluent_kafka import KafkaError
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--property", action="append", default=[], metavar="KEY=VALUE", help="client property of librdkafka")
@@ -31,10 +32,13 @@ def messages(topic, until_end=False):
         sys.exit(f"{topic}: what was before offset {start} has expired; see docs/kafka.md")
     while not until_end or start < end:
         message = consumer.poll()
-        start = message.offset() + (not message.error())
-        if not message.error():
+        code = message.error() and message.error().code()
+        if code is None:
+            start = message.offset() + 1
             yield message
-        elif message.error().code() != confluent_kafka.KafkaError._PARTITION_EOF:
+        elif code == KafkaError._PARTITION_EOF:
+            start = message.offset()
+        elif code != KafkaError.GROUP_AUTHORIZATION_FAILED:  # we are in no group
             sys.exit(f"{topic}: {message.error()}")
 
 
