@@ -26,8 +26,9 @@ use crate::{
     options::{GroupLimits, Options},
     plan::{End, Unit},
     planner::Planner,
-    progress::{self, Mine},
+    progress,
     retry::{Verdict, backoff, verdict},
+    takeover::{self, Mine},
 };
 
 const STALL: Duration = Duration::from_secs(60);
@@ -323,30 +324,9 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
     // A DELETE from a join needs a default database, whichever (ER_NO_DB_ERROR otherwise).
     target.conn.query_drop("USE binferry").await.map_err(fail)?;
     let log = &options.log;
-    let bounds = log.bounds().await?;
-    let fresh = if bounds.start == Offset(0) {
-        Ok(Fold::new(log.id()).into_state())
-    } else {
-        Err(ApplyError::Expired {
-            needed: 0,
-            start: bounds.start.0,
-        })
-    };
     let (owner, state) =
-        progress::take_over(&mut target.conn, &options.stream, log.id(), mine, fresh).await?;
+        takeover::take_over(&mut target.conn, &options.stream, &**log, mine).await?;
     let needs = Fold::resume(state.clone()).1;
-    if needs < bounds.start {
-        return Err(ApplyError::Expired {
-            needed: needs.0,
-            start: bounds.start.0,
-        });
-    }
-    if state.offset > bounds.end {
-        return Err(ApplyError::Ahead {
-            applied: state.offset.0,
-            end: bounds.end.0,
-        });
-    }
     log.register(&reader_name(&options.stream), needs).await?;
     let limits = Limits {
         statement_bytes: 256 << 10,

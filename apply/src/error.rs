@@ -7,7 +7,7 @@ use binferry_schemas::{
     datum::DatumError,
     fault::{Fault, Kind},
     fingerprint::Fingerprint,
-    gtid::{Gtid, Uuid},
+    gtid::{Gtid, GtidSet, Uuid},
     record::{DdlEffect, Offset, RecordError},
     row::RowSchemaError,
 };
@@ -197,15 +197,17 @@ pub enum ApplyError {
     },
 
     #[error(
-        "stream {stream:?} of the target belongs to the log {target}, and this is the log {log}"
+        "log and progress do not match: stream {stream:?} of the target belongs to the log {target}, and this is the log {log}, which shows nothing of the same history"
     )]
     NotPaired {
         stream: String,
         target: Uuid,
         log: Uuid,
     },
-    #[error("the target needs the log from record {needed} on, and it begins at record {start}: the records {needed} to {} have expired", .start.saturating_sub(1))]
-    Expired { needed: u64, start: u64 },
+    #[error(
+        "the log begins at record {start}, and transactions that the target lacks have expired: {missing}"
+    )]
+    Expired { start: u64, missing: GtidSet },
     #[error(
         "the target has applied the log up to record {applied}, and the log ends at record {end}: the log has lost records, or is an older copy"
     )]
@@ -373,7 +375,7 @@ impl Fault for ApplyError {
                 "use the log {target}; to start over with this log, empty the tables and DELETE the rows of stream {stream:?} from binferry.progress and binferry.stream"
             ),
             Self::Expired { .. } => {
-                "restore the log's older segments, or build the target again from a copy of the source".to_owned()
+                "use a copy of the log that still has them, or build the target again from a copy of the source".to_owned()
             }
             Self::Ahead { .. } => "use the log that the target was fed from".to_owned(),
             Self::Superseded { .. } => "stop one of the two appliers; the newer one goes on".to_owned(),

@@ -5,7 +5,8 @@
 //! an error that names the transaction, the table and the columns.
 //!
 //! In the order of the flow: [`planner`](crate::planner) reads and folds the log, `tables` and `target` find where rows go, `net` and
-//! `batch` order the changes, `render` writes SQL, `executor` runs it, `progress` makes it count once, and [`Applier`] holds the loop.
+//! `batch` order the changes, `render` writes SQL, `executor` runs it, `progress` makes it count once, `takeover` and `place` say who goes on and where, and
+//! [`Applier`] holds the loop.
 
 mod applier;
 mod batch;
@@ -15,6 +16,7 @@ mod error;
 mod executor;
 mod net;
 mod options;
+mod place;
 mod plan;
 mod planner;
 mod preflight;
@@ -22,6 +24,7 @@ mod progress;
 mod render;
 mod retry;
 mod tables;
+mod takeover;
 mod target;
 
 pub use self::{

@@ -19,8 +19,10 @@ use binferry_schemas::{
     },
 };
 use binferry_transport::{
+    error::LogError,
     fold::{Fold, Outcome},
     log::{Log, Reader, Stored},
+    strangers::{Strangers, head_of},
 };
 use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
@@ -43,6 +45,7 @@ pub struct Planner {
     fold: Fold,
     /// The same fold, up to the last record whose changes are in a unit or in the pending group.
     taken: Fold,
+    strangers: Strangers,
     tables: Tables,
     limits: Limits,
     group: GroupLimits,
@@ -97,6 +100,7 @@ impl Planner {
         let sent = state.offset;
         let fold = Fold::resume(state).0;
         Self {
+            strangers: Strangers::new(&*log),
             tables: Tables::new(Arc::clone(&log), address),
             log,
             taken: fold.clone(),
@@ -168,13 +172,25 @@ impl Planner {
     }
 
     async fn record(&mut self, stored: Stored) -> Result<(), Stop> {
-        let Stored { offset, bytes } = stored;
+        let offset = stored.offset;
         let broken = |source| ApplyError::Record {
             offset: offset.0,
             source,
         };
-        let head = RecordHead::decode(&bytes).map_err(broken)?;
+        let Some(head) = self.strangers.head(&stored).map_err(broken)? else {
+            return Ok(());
+        };
+        let bytes = stored.bytes;
         let step = self.fold.step(offset, &head);
+        if step.outcome == Outcome::Checkpoint
+            && let Some(missing) = self.fold.missed(&head)
+        {
+            return Err(Stop::Failed(ApplyError::Log(LogError::Incomplete {
+                log: self.log.name(),
+                offset,
+                missing,
+            })));
+        }
         self.outcome(offset, bytes, &head, step.outcome).await?;
         let _ = self.taken.step(offset, &head);
         if self.reached() {
@@ -307,7 +323,9 @@ impl Planner {
                     offset: offset.0,
                     source,
                 };
-                let found = RecordHead::decode(&bytes).map_err(broken)?;
+                let Some(found) = head_of(&bytes).map_err(broken)? else {
+                    continue;
+                };
                 let HeadBody::WriteSet(chunk) = &found.body else {
                     continue;
                 };
@@ -460,9 +478,7 @@ fn gtid_of(head: &RecordHead) -> Option<binferry_schemas::gtid::Gtid> {
 }
 
 /// Reads ahead, at most a few batches.
-fn prefetch(
-    mut reader: Box<dyn Reader>,
-) -> mpsc::Receiver<Result<Vec<Stored>, binferry_transport::error::LogError>> {
+fn prefetch(mut reader: Box<dyn Reader>) -> mpsc::Receiver<Result<Vec<Stored>, LogError>> {
     let (sender, receiver) = mpsc::channel(2);
     // Ends when the receiver goes: `next` at the log's end is abandoned.
     tokio::spawn(async move {

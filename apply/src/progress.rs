@@ -5,14 +5,7 @@
 //!
 //! - The progress statement is the first row change of every target transaction and must match one row, by incarnation and version; COMMIT
 //!   is not sent before its answer. No match: a newer applier has taken over, and we close.
-//! - Taking over: set the header's incarnation to a fresh one; then bump every worker row by primary key, each in its own transaction and
-//!   without a condition on the incarnation; then read them; then compute. A transaction of the older applier either commits before the
-//!   bump, and is seen by the read, or finds no row after it.
-//! - An applier that has lost its connection takes over again, but only from itself: the header must still have its incarnation.
-//! - An applier that was stopped inside a transaction blocks the bump. Each holds a named lock of its incarnation, so its session can be
-//!   found and killed, and never another's.
-
-use std::time::Duration;
+//! - How an applier becomes a stream's owner is `takeover`'s matter.
 
 use binferry_schemas::{
     gtid::Uuid,
@@ -50,10 +43,10 @@ const TABLES: [&str; 3] = [
 ) ENGINE = InnoDB COMMENT = 'binferry: how far each stream is applied, committed with the data'",
 ];
 
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 const DOING: &str = "reading and taking over the progress";
 /// One worker for now; the row's key has room for more.
-const WORKER: u32 = 0;
+pub(crate) const WORKER: u32 = 0;
 
 /// A stream that this applier owns, as far as it knows.
 #[derive(Debug, Clone)]
@@ -79,7 +72,7 @@ pub struct TargetProgress {
     pub updated_us: u64,
 }
 
-fn fail(error: mysql_async::Error) -> ApplyError {
+pub(crate) fn fail(error: mysql_async::Error) -> ApplyError {
     from_mysql(error, DOING)
 }
 
@@ -104,232 +97,6 @@ pub async fn create_tables(conn: &mut Conn) -> Result<(), ApplyError> {
             // Another applier was faster.
             Err(mysql_async::Error::Server(answer)) if matches!(answer.code, 1007 | 1050) => {}
             Err(error) => return Err(fail(error)),
-        }
-    }
-    Ok(())
-}
-
-/// The lock that an applier's session holds while it lives.
-fn lock_name(incarnation: &str) -> String {
-    format!("binferry-{incarnation}")
-}
-
-/// The incarnations of one applier: who has once owned the stream may take it only from itself.
-#[derive(Debug, Default)]
-pub struct Mine {
-    /// A takeover has been completed.
-    held: bool,
-    /// The newest one that was completed, and those that were begun since: of each, the header may tell.
-    incarnations: Vec<Uuid>,
-}
-
-/// Makes the stream ours. `fresh` is the fold to begin with when the stream is not on the target yet, or why it can't begin.
-pub async fn take_over(
-    conn: &mut Conn,
-    stream: &str,
-    log: Uuid,
-    ours: &mut Mine,
-    fresh: Result<FoldState, ApplyError>,
-) -> Result<(Ownership, FoldState), ApplyError> {
-    let incarnation = Uuid::new_v4();
-    ours.incarnations.push(incarnation);
-    let mine = incarnation.to_string();
-    let superseded = || ApplyError::Superseded {
-        stream: stream.to_owned(),
-    };
-    // Before anyone can see the incarnation.
-    conn.exec_drop("DO GET_LOCK(?, 0)", (lock_name(&mine),))
-        .await
-        .map_err(fail)?;
-    header(conn, stream, log, &mine, ours, fresh).await?;
-    let workers: Vec<(u32, String)> = conn
-        .exec(
-            "SELECT worker, incarnation FROM binferry.progress WHERE stream = ? ORDER BY worker",
-            (stream,),
-        )
-        .await
-        .map_err(fail)?;
-    for (worker, older) in workers {
-        bump(conn, stream, worker, &mine, &older).await?;
-    }
-    let progress = read(conn, stream).await?.ok_or_else(superseded)?;
-    if progress.incarnation != incarnation {
-        return Err(superseded());
-    }
-    if progress.log != log {
-        return Err(ApplyError::NotPaired {
-            stream: stream.to_owned(),
-            target: progress.log,
-            log,
-        });
-    }
-    *ours = Mine {
-        held: true,
-        incarnations: vec![incarnation],
-    };
-    let ownership = Ownership {
-        stream: stream.to_owned(),
-        incarnation,
-        version: progress.version,
-    };
-    Ok((ownership, progress.state))
-}
-
-/// Sets the header's incarnation, or creates header and worker row.
-async fn header(
-    conn: &mut Conn,
-    stream: &str,
-    log: Uuid,
-    mine: &str,
-    ours: &Mine,
-    fresh: Result<FoldState, ApplyError>,
-) -> Result<(), ApplyError> {
-    let found: Option<(u32, String, String)> = conn
-        .exec_first(
-            "SELECT format, log_id, incarnation FROM binferry.stream WHERE stream = ?",
-            (stream,),
-        )
-        .await
-        .map_err(fail)?;
-    let Some((format, paired, owner)) = found else {
-        if ours.held {
-            return Err(ApplyError::Progress {
-                stream: stream.to_owned(),
-                reason: "it was removed while the applier ran".to_owned(),
-            });
-        }
-        let state = fresh?;
-        return create(conn, stream, log, mine, &state).await;
-    };
-    if format > FORMAT {
-        return Err(ApplyError::Progress {
-            stream: stream.to_owned(),
-            reason: format!("it has format {format}, and this program knows up to {FORMAT}"),
-        });
-    }
-    if paired != log.to_string() {
-        return Err(ApplyError::NotPaired {
-            stream: stream.to_owned(),
-            target: paired.parse().unwrap_or_default(),
-            log,
-        });
-    }
-    let superseded = || ApplyError::Superseded {
-        stream: stream.to_owned(),
-    };
-    if ours.held
-        && !ours
-            .incarnations
-            .iter()
-            .any(|mine| mine.to_string() == owner)
-    {
-        return Err(superseded());
-    }
-    // The owner that was read must be the owner still: of two that take over at once, one goes on.
-    conn.exec_drop(
-        "UPDATE binferry.stream SET incarnation = ?, updated = UTC_TIMESTAMP(6) WHERE stream = ? AND incarnation = ?",
-        (mine, stream, &owner),
-    )
-    .await
-    .map_err(fail)?;
-    if conn.affected_rows() != 1 {
-        return Err(superseded());
-    }
-    Ok(())
-}
-
-async fn create(
-    conn: &mut Conn,
-    stream: &str,
-    log: Uuid,
-    mine: &str,
-    state: &FoldState,
-) -> Result<(), ApplyError> {
-    conn.query_drop("START TRANSACTION").await.map_err(fail)?;
-    let header = conn
-        .exec_drop(
-            "INSERT INTO binferry.stream (stream, format, log_id, incarnation, updated) VALUES (?, ?, ?, ?, UTC_TIMESTAMP(6))",
-            (stream, FORMAT, log.to_string(), mine),
-        )
-        .await;
-    match header {
-        Ok(()) => {}
-        Err(mysql_async::Error::Server(answer)) if answer.code == 1062 => {
-            return Err(ApplyError::Superseded {
-                stream: stream.to_owned(),
-            });
-        }
-        Err(error) => return Err(fail(error)),
-    }
-    conn.exec_drop(
-        "INSERT INTO binferry.progress (stream, worker, incarnation, version, log_id, log_offset, fold, gtid_set, source_commit_us, updated) \
-         VALUES (?, ?, ?, 0, ?, ?, ?, ?, NULL, UTC_TIMESTAMP(6))",
-        (
-            stream,
-            WORKER,
-            mine,
-            log.to_string(),
-            state.offset.0,
-            state.encode(),
-            state.set.to_string(),
-        ),
-    )
-    .await
-    .map_err(fail)?;
-    conn.query_drop("COMMIT").await.map_err(fail)
-}
-
-/// Makes one worker's row ours: waits for the transaction that holds it, and ends its session when that takes too long.
-async fn bump(
-    conn: &mut Conn,
-    stream: &str,
-    worker: u32,
-    mine: &str,
-    older: &str,
-) -> Result<(), ApplyError> {
-    const ATTEMPTS: u32 = 12;
-    conn.query_drop("SET SESSION innodb_lock_wait_timeout = 3")
-        .await
-        .map_err(fail)?;
-    let mut attempt = 0;
-    loop {
-        let answer = conn
-            .exec_drop(
-                "UPDATE binferry.progress SET incarnation = ?, version = version + 1 WHERE stream = ? AND worker = ?",
-                (mine, stream, worker),
-            )
-            .await;
-        match answer {
-            Ok(()) => break,
-            Err(mysql_async::Error::Server(error))
-                if matches!(error.code, 1205 | 1213) && attempt < ATTEMPTS =>
-            {
-                attempt += 1;
-                end_session(conn, older).await?;
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-            Err(error) => return Err(fail(error)),
-        }
-    }
-    conn.query_drop("SET SESSION innodb_lock_wait_timeout = 10")
-        .await
-        .map_err(fail)
-}
-
-/// Kills the session that holds an incarnation's lock, if there is one and we may; its `wait_timeout` ends it otherwise.
-async fn end_session(conn: &mut Conn, incarnation: &str) -> Result<(), ApplyError> {
-    let holder: Option<Option<u64>> = conn
-        .exec_first("SELECT IS_USED_LOCK(?)", (lock_name(incarnation),))
-        .await
-        .map_err(fail)?;
-    if let Some(Some(session)) = holder {
-        tracing::warn!(
-            session,
-            "ending the session of an older applier that holds the progress row"
-        );
-        if let Err(error) = conn.query_drop(format!("KILL {session}")).await {
-            let error = fail(error);
-            tracing::warn!(%error, "cannot end it; waiting for its wait_timeout");
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use binferry_schemas::{
     fault::{Fault, Kind},
     finding::Finding,
     fingerprint::Fingerprint,
-    gtid::Uuid,
+    gtid::{GtidSet, Uuid},
     record::{Incarnation, Offset, RecordError},
 };
 
@@ -83,6 +83,14 @@ pub enum LogError {
 
     #[error("the log {log} begins at {} and holds no checkpoint that can be used: the history before it is unknown", .start.0)]
     NoCheckpoint { log: String, start: Offset },
+
+    /// A checkpoint that counts knows of transactions that were never met on the way to it: a mirror has left records out.
+    #[error("records are missing in log {log} before record {}: of the transactions {missing} it holds nothing", .offset.0)]
+    Incomplete {
+        log: String,
+        offset: Offset,
+        missing: GtidSet,
+    },
 
     #[error("record {} of log {log} cannot be read", .offset.0)]
     Record {
@@ -218,6 +226,7 @@ impl Fault for LogError {
             | Self::Emptied { .. }
             | Self::TopicGone { .. }
             | Self::Truncated { .. }
+            | Self::Incomplete { .. }
             | Self::NoCheckpoint { .. } => Kind::Data,
             Self::Record { source, .. } => source.kind(),
             Self::Io { .. }
@@ -250,6 +259,9 @@ impl Fault for LogError {
             }
             Self::Emptied { .. } | Self::NoCheckpoint { .. } => {
                 "start a new log, in another directory, and a new copy of the data"
+            }
+            Self::Incomplete { .. } => {
+                "if this is a mirrored copy, use the original, or mirror it again from its beginning"
             }
             Self::Poisoned { .. } => {
                 "check the disk, then start again: what was acknowledged is safe"

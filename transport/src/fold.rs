@@ -139,6 +139,17 @@ impl Fold {
         }
     }
 
+    /// What a checkpoint that has just counted states beyond this fold. Its statement is about a prefix, so there is nothing, unless records
+    /// are missing that its writer has read.
+    pub fn missed(&self, head: &Head) -> Option<GtidSet> {
+        match &head.body {
+            HeadBody::Checkpoint(stated) if !self.state.set.contains_set(&stated.set) => {
+                Some(stated.set.subtract(&self.state.set))
+            }
+            _ => None,
+        }
+    }
+
     /// Rule 1 and 2 for one incarnation, beginning at the first chunk. There are no gaps: the transaction is still open at the state.
     fn read_again(&mut self, offset: Offset, head: &Head) -> Outcome {
         for again in &mut self.again {

@@ -21,7 +21,7 @@ pub(crate) use self::scan::Scan;
 use self::search::earliest;
 use crate::{
     error::LogError,
-    fold::Fold,
+    fold::{Fold, Outcome},
     log::{Bounds, Log},
 };
 
@@ -122,7 +122,15 @@ async fn attempt_tail(log: &dyn Log) -> Result<Tail, LogError> {
         {
             tail.checkpoint = Some(newer);
         }
-        let _ = tail.fold.step(offset, &head);
+        if tail.fold.step(offset, &head).outcome == Outcome::Checkpoint
+            && let Some(missing) = tail.fold.missed(&head)
+        {
+            return Err(LogError::Incomplete {
+                log: log.name(),
+                offset,
+                missing,
+            });
+        }
     }
     Ok(tail)
 }

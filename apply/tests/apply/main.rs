@@ -2,6 +2,7 @@
 
 mod conflicts;
 mod exactly_once;
+mod moves;
 mod order;
 mod stage;
 mod tables;

@@ -7,9 +7,10 @@ use binferry_apply::{Applier, ApplyError, Options, Outcome, Progress};
 use binferry_schemas::{
     address::Address,
     datum::{self, Value},
+    fingerprint::Fingerprint,
     gtid::{Gtid, GtidSet, Tag, Uuid},
     record::{
-        Body, Change, ChangesBuffer, Ddl, DdlEffect, Image, Operation, Start, TableRef,
+        Body, Change, ChangesBuffer, Ddl, DdlEffect, Image, Offset, Operation, Start, TableRef,
         Transaction, WriteSet,
     },
     row::{Column, ColumnType, KeyPart, RowSchema, Width},
@@ -17,7 +18,7 @@ use binferry_schemas::{
 use binferry_servers::MySql;
 use binferry_transport::{
     embedded::EmbeddedLog,
-    log::Log,
+    log::{Log, Retention},
     session::{Session, SessionOptions},
 };
 use tokio::sync::watch;
@@ -82,6 +83,12 @@ pub fn address(server: &MySql) -> Address {
         .expect("an address");
     address.password = binferry_schemas::address::Secret::new(server.admin_password());
     address
+}
+
+impl Table {
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.reference.schema
+    }
 }
 
 impl Stage {
@@ -234,6 +241,41 @@ impl Stage {
         self.session().flush().await?;
         // The log's writer goes with the session.
         drop(self.session.take());
+        self.session = Some(start(&self.log, self.uuid).await?);
+        Ok(())
+    }
+
+    /// The capture states the fold, so that the log can be read from here on.
+    pub async fn checkpoint(&mut self) -> Result<()> {
+        let session = self.session.take().expect("a session");
+        session.close().await?;
+        self.session = Some(start(&self.log, self.uuid).await?);
+        Ok(())
+    }
+
+    /// The source's last transactions will be written once more.
+    pub fn rewind(&mut self, transactions: u64) {
+        self.next -= transactions;
+    }
+
+    /// The log's retention, behind the newest checkpoint: to be called after `checkpoint`.
+    pub async fn expire(&mut self) -> Result<()> {
+        drop(self.session.take());
+        let bytes = Some(1);
+        let retention = Retention { bytes, age: None };
+        let end = self.log.bounds().await?.end;
+        let mut writer = self.log.writer().await?;
+        writer.expire(retention, Offset(end.0 - 2)).await?;
+        drop(writer);
+        self.session = Some(start(&self.log, self.uuid).await?);
+        Ok(())
+    }
+
+    /// Goes on with another log: the captures write there from now on.
+    pub async fn promote(&mut self, log: Arc<dyn Log>) -> Result<()> {
+        self.flush().await?;
+        drop(self.session.take());
+        self.log = log;
         self.session = Some(start(&self.log, self.uuid).await?);
         Ok(())
     }

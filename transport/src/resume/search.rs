@@ -105,12 +105,10 @@ impl<'a> Search<'a> {
         let Beginning::Perhaps(fold) = &mut self.beginning else {
             return;
         };
-        if fold.step(offset, head).outcome == Outcome::Checkpoint
-            && let HeadBody::Checkpoint(state) = &head.body
-        {
-            self.beginning = match fold.state().set.contains_set(&state.set) {
-                true => Beginning::Proven,
-                false => Beginning::No,
+        if fold.step(offset, head).outcome == Outcome::Checkpoint {
+            self.beginning = match fold.missed(head) {
+                None => Beginning::Proven,
+                Some(_) => Beginning::No,
             };
         }
     }

@@ -1,0 +1,313 @@
+//! How an applier becomes the owner of a stream, and how a stream goes from one log to another.
+//!
+//! - Taking over: set the header's incarnation to a fresh one; then bump every worker row by primary key, each in its own transaction and
+//!   without a condition on the incarnation; then read them; then compute. A transaction of the older applier either commits before the
+//!   bump, and is seen by the read, or finds no row after it.
+//! - An applier that has lost its connection takes over again, but only from itself: the header must still have its incarnation.
+//! - An applier that was stopped inside a transaction blocks the bump. Each holds a named lock of its incarnation, so its session can be
+//!   found and killed, and never another's.
+//! - Another log than the one that the stream belongs to is taken only with evidence that it is a copy, and before that nothing is changed.
+//!   Where the stream goes on in it is computed from the progress that the takeover has read; header and row then move in one transaction,
+//!   under the same conditions as every other progress. An older applier, still on the other log, finds itself superseded.
+
+use std::time::Duration;
+
+use binferry_schemas::{gtid::Uuid, record::FoldState};
+use binferry_transport::log::Log;
+use mysql_async::{Conn, prelude::Queryable};
+
+use crate::{
+    connection::KEEPALIVE,
+    error::ApplyError,
+    place,
+    progress::{FORMAT, Ownership, WORKER, fail, read},
+};
+
+/// The lock that an applier's session holds while it lives.
+fn lock_name(incarnation: &str) -> String {
+    format!("binferry-{incarnation}")
+}
+
+/// The incarnations of one applier: who has once owned the stream may take it only from itself.
+#[derive(Debug, Default)]
+pub struct Mine {
+    /// A takeover has been completed.
+    held: bool,
+    /// The newest one that was completed, and those that were begun since: of each, the header may tell.
+    incarnations: Vec<Uuid>,
+}
+
+/// Makes the stream ours, with the state from which the log goes on for it.
+pub async fn take_over(
+    conn: &mut Conn,
+    stream: &str,
+    log: &dyn Log,
+    ours: &mut Mine,
+) -> Result<(Ownership, FoldState), ApplyError> {
+    let incarnation = Uuid::new_v4();
+    ours.incarnations.push(incarnation);
+    let mine = incarnation.to_string();
+    let superseded = || ApplyError::Superseded {
+        stream: stream.to_owned(),
+    };
+    // Before anyone can see the incarnation.
+    conn.exec_drop("DO GET_LOCK(?, 0)", (lock_name(&mine),))
+        .await
+        .map_err(fail)?;
+    header(conn, stream, log, &mine, ours).await?;
+    let workers: Vec<(u32, String)> = conn
+        .exec(
+            "SELECT worker, incarnation FROM binferry.progress WHERE stream = ? ORDER BY worker",
+            (stream,),
+        )
+        .await
+        .map_err(fail)?;
+    for (worker, older) in workers {
+        bump(conn, stream, worker, &mine, &older).await?;
+    }
+    let progress = read(conn, stream).await?.ok_or_else(superseded)?;
+    if progress.incarnation != incarnation {
+        return Err(superseded());
+    }
+    let mut owner = Ownership {
+        stream: stream.to_owned(),
+        incarnation,
+        version: progress.version,
+    };
+    let found = place::go_on(log, stream, &progress.state);
+    let state = awake(conn, found).await?;
+    if state != progress.state {
+        relocate(conn, &mut owner, &state).await?;
+        tracing::info!(
+            stream,
+            from_log = %progress.log,
+            from_offset = progress.offset.0,
+            to_log = %state.log,
+            to_offset = state.offset.0,
+            "the stream goes on at another place"
+        );
+    }
+    *ours = Mine {
+        held: true,
+        incarnations: vec![incarnation],
+    };
+    Ok((owner, state))
+}
+
+/// Waits for something that takes its time, and lets the server know that the session lives.
+async fn awake<T>(
+    conn: &mut Conn,
+    work: impl Future<Output = Result<T, ApplyError>>,
+) -> Result<T, ApplyError> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = tokio::time::sleep(KEEPALIVE) => conn.query_drop("DO 0").await.map_err(fail)?,
+        }
+    }
+}
+
+/// Sets the header's incarnation, or creates header and worker row.
+async fn header(
+    conn: &mut Conn,
+    stream: &str,
+    log: &dyn Log,
+    mine: &str,
+    ours: &Mine,
+) -> Result<(), ApplyError> {
+    let found: Option<(u32, String, String)> = conn
+        .exec_first(
+            "SELECT format, log_id, incarnation FROM binferry.stream WHERE stream = ?",
+            (stream,),
+        )
+        .await
+        .map_err(fail)?;
+    let Some((format, paired, owner)) = found else {
+        if ours.held {
+            return Err(ApplyError::Progress {
+                stream: stream.to_owned(),
+                reason: "it was removed while the applier ran".to_owned(),
+            });
+        }
+        let found = place::begin(log, stream);
+        let state = awake(conn, found).await?;
+        return create(conn, stream, log.id(), mine, &state).await;
+    };
+    if format > FORMAT {
+        return Err(ApplyError::Progress {
+            stream: stream.to_owned(),
+            reason: format!("it has format {format}, and this program knows up to {FORMAT}"),
+        });
+    }
+    let superseded = || ApplyError::Superseded {
+        stream: stream.to_owned(),
+    };
+    if ours.held
+        && !ours
+            .incarnations
+            .iter()
+            .any(|mine| mine.to_string() == owner)
+    {
+        return Err(superseded());
+    }
+    // Before anything is taken from an applier that may run well, on the log that is the right one.
+    if paired != log.id().to_string() {
+        let progress = read(conn, stream).await?.ok_or_else(superseded)?;
+        let evidence = place::evidence(log, stream, &progress.state);
+        awake(conn, evidence).await?;
+    }
+    // The owner that was read must be the owner still: of two that take over at once, one goes on.
+    conn.exec_drop(
+        "UPDATE binferry.stream SET incarnation = ?, updated = UTC_TIMESTAMP(6) WHERE stream = ? AND incarnation = ?",
+        (mine, stream, &owner),
+    )
+    .await
+    .map_err(fail)?;
+    if conn.affected_rows() != 1 {
+        return Err(superseded());
+    }
+    Ok(())
+}
+
+async fn create(
+    conn: &mut Conn,
+    stream: &str,
+    log: Uuid,
+    mine: &str,
+    state: &FoldState,
+) -> Result<(), ApplyError> {
+    conn.query_drop("START TRANSACTION").await.map_err(fail)?;
+    let header = conn
+        .exec_drop(
+            "INSERT INTO binferry.stream (stream, format, log_id, incarnation, updated) VALUES (?, ?, ?, ?, UTC_TIMESTAMP(6))",
+            (stream, FORMAT, log.to_string(), mine),
+        )
+        .await;
+    match header {
+        Ok(()) => {}
+        Err(mysql_async::Error::Server(answer)) if answer.code == 1062 => {
+            return Err(ApplyError::Superseded {
+                stream: stream.to_owned(),
+            });
+        }
+        Err(error) => return Err(fail(error)),
+    }
+    conn.exec_drop(
+        "INSERT INTO binferry.progress (stream, worker, incarnation, version, log_id, log_offset, fold, gtid_set, source_commit_us, updated) \
+         VALUES (?, ?, ?, 0, ?, ?, ?, ?, NULL, UTC_TIMESTAMP(6))",
+        (
+            stream,
+            WORKER,
+            mine,
+            log.to_string(),
+            state.offset.0,
+            state.encode(),
+            state.set.to_string(),
+        ),
+    )
+    .await
+    .map_err(fail)?;
+    conn.query_drop("COMMIT").await.map_err(fail)
+}
+
+/// Writes another place in another log, or in the same one: header and row at once, or nothing.
+async fn relocate(
+    conn: &mut Conn,
+    owner: &mut Ownership,
+    state: &FoldState,
+) -> Result<(), ApplyError> {
+    let (stream, mine) = (&owner.stream, owner.incarnation.to_string());
+    let log = state.log.to_string();
+    let superseded = || ApplyError::Superseded {
+        stream: stream.clone(),
+    };
+    conn.query_drop("START TRANSACTION").await.map_err(fail)?;
+    conn.exec_drop(
+        "UPDATE binferry.progress SET version = version + 1, log_id = ?, log_offset = ?, fold = ?, gtid_set = ?, updated = UTC_TIMESTAMP(6) \
+         WHERE stream = ? AND worker = ? AND incarnation = ? AND version = ?",
+        (
+            &log,
+            state.offset.0,
+            state.encode(),
+            state.set.to_string(),
+            stream,
+            WORKER,
+            &mine,
+            owner.version,
+        ),
+    )
+    .await
+    .map_err(fail)?;
+    let row = conn.affected_rows();
+    conn.exec_drop(
+        "UPDATE binferry.stream SET log_id = ?, updated = UTC_TIMESTAMP(6) WHERE stream = ? AND incarnation = ?",
+        (&log, stream, &mine),
+    )
+    .await
+    .map_err(fail)?;
+    if row != 1 || conn.affected_rows() != 1 {
+        conn.query_drop("ROLLBACK").await.map_err(fail)?;
+        return Err(superseded());
+    }
+    conn.query_drop("COMMIT").await.map_err(fail)?;
+    owner.version += 1;
+    Ok(())
+}
+
+/// Makes one worker's row ours: waits for the transaction that holds it, and ends its session when that takes too long.
+async fn bump(
+    conn: &mut Conn,
+    stream: &str,
+    worker: u32,
+    mine: &str,
+    older: &str,
+) -> Result<(), ApplyError> {
+    const ATTEMPTS: u32 = 12;
+    conn.query_drop("SET SESSION innodb_lock_wait_timeout = 3")
+        .await
+        .map_err(fail)?;
+    let mut attempt = 0;
+    loop {
+        let answer = conn
+            .exec_drop(
+                "UPDATE binferry.progress SET incarnation = ?, version = version + 1 WHERE stream = ? AND worker = ?",
+                (mine, stream, worker),
+            )
+            .await;
+        match answer {
+            Ok(()) => break,
+            Err(mysql_async::Error::Server(error))
+                if matches!(error.code, 1205 | 1213) && attempt < ATTEMPTS =>
+            {
+                attempt += 1;
+                end_session(conn, older).await?;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Err(error) => return Err(fail(error)),
+        }
+    }
+    conn.query_drop("SET SESSION innodb_lock_wait_timeout = 10")
+        .await
+        .map_err(fail)
+}
+
+/// Kills the session that holds an incarnation's lock, if there is one and we may; its `wait_timeout` ends it otherwise.
+async fn end_session(conn: &mut Conn, incarnation: &str) -> Result<(), ApplyError> {
+    let holder: Option<Option<u64>> = conn
+        .exec_first("SELECT IS_USED_LOCK(?)", (lock_name(incarnation),))
+        .await
+        .map_err(fail)?;
+    if let Some(Some(session)) = holder {
+        tracing::warn!(
+            session,
+            "ending the session of an older applier that holds the progress row"
+        );
+        if let Err(error) = conn.query_drop(format!("KILL {session}")).await {
+            let error = fail(error);
+            tracing::warn!(%error, "cannot end it; waiting for its wait_timeout");
+        }
+    }
+    Ok(())
+}
