@@ -13,13 +13,15 @@ use std::{
 use binferry_schemas::{
     filter::TableFilter,
     fingerprint::Fingerprint,
-    record::{Body, Change, Head, Image, Offset, Record, Transaction, WriteSet},
+    record::{Body, Change, Image, Offset, Record, Transaction, WriteSet},
     row::RowSchema,
 };
 use binferry_transport::{
+    error::LogError,
     fold::{Fold, Outcome},
     log::Log,
-    resume::tail_state,
+    resume::{start_state, tail_state},
+    strangers::{Strangers, head_of},
 };
 
 use crate::{
@@ -37,8 +39,8 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
         Some(Place::Set(set)) => Some(set),
         Some(_) => Some(tail_state(log.as_ref()).await?.set),
     };
-    let bounds = log.bounds().await?;
-    let (mut fold, from) = beginning(log.as_ref(), bounds.start).await?;
+    let (mut fold, from) = Fold::resume(start_state(log.as_ref()).await?);
+    let mut strangers = Strangers::new(log.as_ref());
     if let Some(missing) = &mut missing {
         *missing = missing.subtract(&fold.state().set);
         if missing.is_empty() {
@@ -60,7 +62,10 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
             batch = reader.next() => batch?,
         };
         for stored in &batch {
-            let head = Head::decode(&stored.bytes).map_err(|e| corrupt(stored.offset, e))?;
+            let head = strangers.head(stored);
+            let Some(head) = head.map_err(|e| corrupt(stored.offset, e))? else {
+                continue;
+            };
             let first = match fold.step(stored.offset, &head).outcome {
                 Outcome::Chunk {
                     first, last: true, ..
@@ -76,6 +81,17 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
                     }
                     continue;
                 }
+                Outcome::Checkpoint => match fold.missed(&head) {
+                    None => continue,
+                    Some(missing) => {
+                        printer.flush()?;
+                        return Err(Failure::from(LogError::Incomplete {
+                            log: log.name(),
+                            offset: stored.offset,
+                            missing,
+                        }));
+                    }
+                },
                 _ => continue,
             };
             let record = Record::decode(&stored.bytes).map_err(|e| corrupt(stored.offset, e))?;
@@ -103,15 +119,6 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
     }
-}
-
-/// The fold at the log's start: the beginning, or the first checkpoint that still stands when the beginning has expired.
-async fn beginning(log: &dyn Log, start: Offset) -> Result<(Fold, Offset), Failure> {
-    if start.0 == 0 {
-        return Ok((Fold::new(log.id()), start));
-    }
-    let state = binferry_transport::resume::start_state(log).await?;
-    Ok(Fold::resume(state))
 }
 
 fn corrupt(offset: Offset, error: impl std::fmt::Display) -> Failure {
@@ -167,9 +174,13 @@ impl Printer {
         let mut next_chunk = 0;
         loop {
             for stored in reader.next().await? {
-                let record =
-                    Record::decode(&stored.bytes).map_err(|e| corrupt(stored.offset, e))?;
-                if record.header.incarnation == newest.header.incarnation {
+                let head = head_of(&stored.bytes).map_err(|e| corrupt(stored.offset, e))?;
+                let Some(head) = head else {
+                    continue;
+                };
+                if head.header.incarnation == newest.header.incarnation {
+                    let record =
+                        Record::decode(&stored.bytes).map_err(|e| corrupt(stored.offset, e))?;
                     match &record.body {
                         Body::WriteSet(part)
                             if part.transaction.gtid == set.transaction.gtid
