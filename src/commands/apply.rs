@@ -17,7 +17,9 @@ use crate::{
 
 pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
     let cancel = stop::on_signal()?;
-    let log = super::open_log(options).await?;
+    let Some(log) = super::unless_stopped(&cancel, super::open_log(options)).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let until = match options.until()? {
         None => None,
         Some(Place::Set(set)) => Some(set),

@@ -21,7 +21,9 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
     let cancel = stop::on_signal()?;
     let capture = self::options(options, until(options).await?)?;
-    let log = super::create_log(options).await?;
+    let Some(log) = super::unless_stopped(&cancel, super::create_log(options)).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let set = capture_into(&capture, log, &cancel, bars).await?;
     info!(gtids = %set, "the log is complete up to here");
     Ok(ExitCode::SUCCESS)

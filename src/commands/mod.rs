@@ -9,9 +9,11 @@ pub mod status;
 pub mod tail;
 pub mod wait;
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use binferry_transport::{embedded::EmbeddedLog, kafka::KafkaLog, log::Log};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{LogPlace, Options},
@@ -32,4 +34,16 @@ async fn open_log(options: &Options) -> Result<Arc<dyn Log>, Failure> {
         LogPlace::Directory(path) => Arc::new(EmbeddedLog::open(&path)?),
         LogPlace::Kafka(kafka) => Arc::new(KafkaLog::open(*kafka).await?),
     })
+}
+
+/// `None`: a signal came first. A log that is out of reach is asked for a long time.
+async fn unless_stopped<T>(
+    cancel: &CancellationToken,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<Option<T>, Failure> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Ok(None),
+        answer = answer => answer.map(Some),
+    }
 }

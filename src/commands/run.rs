@@ -18,7 +18,9 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
     let cancel = stop::on_signal()?;
     let until = capture::until(&options).await?;
     let capturing = capture::options(&options, until.clone())?;
-    let log = super::create_log(&options).await?;
+    let Some(log) = super::unless_stopped(&cancel, super::create_log(&options)).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
 
     // The first stage to fail stops the other one; both drain.
     let captured = async {

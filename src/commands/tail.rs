@@ -32,8 +32,10 @@ use crate::{
 };
 
 pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let log = super::open_log(options).await?;
     let cancel = stop::on_signal()?;
+    let Some(log) = super::unless_stopped(&cancel, super::open_log(options)).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let mut missing = match options.until()? {
         None => None,
         Some(Place::Set(set)) => Some(set),
