@@ -84,7 +84,11 @@ fn a_zombie_and_its_successor() -> Result<()> {
         let number: u64 = number.parse()?;
         let before = order.insert(uuid.to_owned(), number).unwrap_or(0);
         ensure!(
-            if whole { number > before } else { number == before },
+            if whole {
+                number > before
+            } else {
+                number == before
+            },
             "{gtid} after {before}"
         );
         whole = line["last"] == true;

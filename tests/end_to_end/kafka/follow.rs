@@ -155,7 +155,11 @@ fn tail_follows() -> Result<()> {
     let lines = tail.stdout.take().map(BufReader::new);
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        for line in lines.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
+        for line in lines
+            .into_iter()
+            .flat_map(BufRead::lines)
+            .map_while(Result::ok)
+        {
             let _ = sender.send(line);
         }
     });

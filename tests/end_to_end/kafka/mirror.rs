@@ -59,7 +59,10 @@ fn a_target_moves_to_a_copy() -> Result<()> {
     proved(&copy, &pair.source, &pair.target, &database)?;
     let said = apply.said()?;
     apply.stop()?;
-    ensure!(said.contains("another log"), "it does not say that it moves: {said}");
+    ensure!(
+        said.contains("another log"),
+        "it does not say that it moves: {said}"
+    );
     // The copy becomes the log: a capture goes on there.
     let load = Load::start(&pair.source, &database, 62);
     let running = copy.start("run")?;

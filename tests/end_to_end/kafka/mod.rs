@@ -40,7 +40,10 @@ pub fn messages(bootstrap: &str, topic: &str) -> Result<Vec<Seen>> {
         match consumer.poll(Duration::from_millis(200)) {
             Some(Ok(message)) => all.push(Seen {
                 key: message.key().map(<[u8]>::to_vec),
-                value: message.payload().context("a message without a value")?.to_vec(),
+                value: message
+                    .payload()
+                    .context("a message without a value")?
+                    .to_vec(),
             }),
             Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return Ok(all),
             _ => {}

@@ -99,11 +99,14 @@ fn topics_that_are_fine() -> Result<()> {
 
     // What we make ourselves has what was asked for.
     let pipeline = Pipeline::in_kafka(&pair.source, &pair.target, &database, kafka)?;
-    done(
-        pipeline
-            .command("capture")
-            .args(["--until", "now", "--keep-age", "7d", "--keep-bytes", "1GiB"]),
-    )?;
+    done(pipeline.command("capture").args([
+        "--until",
+        "now",
+        "--keep-age",
+        "7d",
+        "--keep-bytes",
+        "1GiB",
+    ]))?;
     let settings = kafka.topic_settings(&pipeline.topic())?;
     for (name, value) in [
         ("cleanup.policy", "delete"),
@@ -143,12 +146,19 @@ fn what_is_not_there_or_not_understood() -> Result<()> {
     for (option, says) in [
         ("--kafka=linger.ms", "key=value"),
         ("--kafka=lingr.ms=5", "no client property \"lingr.ms\""),
-        ("--kafka=linger.ms=soon", "value of the client property linger.ms"),
+        (
+            "--kafka=linger.ms=soon",
+            "value of the client property linger.ms",
+        ),
         ("--kafka=acks=1", "acks is set by binferry"),
         ("--kafka-config=/does/not/exist", "/does/not/exist"),
         ("--kafka-replicas=9", "replication factor is 9"),
     ] {
-        let said = refused(pipeline.command("capture").args([option, secret]), 2, &[says])?;
+        let said = refused(
+            pipeline.command("capture").args([option, secret]),
+            2,
+            &[says],
+        )?;
         ensure!(!said.contains("hunter2"), "{said}");
     }
     let file = pipeline.folder.path().join("client.properties");
@@ -240,16 +250,29 @@ fn credentials_and_acls() -> Result<()> {
     pair.source.sql(&format!(
         "INSERT INTO `{database}`.ledger (what) VALUES ('one'), ('two')"
     ))?;
-    done(pipeline.command("capture").args(["--until", "now"]).args(&right))?;
+    done(
+        pipeline
+            .command("capture")
+            .args(["--until", "now"])
+            .args(&right),
+    )?;
     let reader = config("reader", READER, &ca)?;
-    done(pipeline.command("apply").args(["--until", "now"]).args(&reader))?;
+    done(
+        pipeline
+            .command("apply")
+            .args(["--until", "now"])
+            .args(&reader),
+    )?;
     judge::equal(&pair.source, &pair.target, &database)?;
     // Who may read may not write.
     pair.source.sql(&format!(
         "INSERT INTO `{database}`.ledger (what) VALUES ('three')"
     ))?;
     let said = refused(
-        pipeline.command("capture").args(["--until", "now"]).args(&reader),
+        pipeline
+            .command("capture")
+            .args(["--until", "now"])
+            .args(&reader),
         2,
         &["refuses us"],
     )?;

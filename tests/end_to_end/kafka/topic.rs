@@ -141,9 +141,7 @@ fn retention_overtakes_a_target() -> Result<()> {
     };
     insert("applied")?;
     pipeline.catch_up()?;
-    let capture = || {
-        done(pipeline.command("capture").args(["--until", "now"]))
-    };
+    let capture = || done(pipeline.command("capture").args(["--until", "now"]));
     let before = executed(&pair.source)?;
     insert("expires")?;
     let missing = pair.source.value(&format!(
