@@ -14,9 +14,9 @@ bench: preflight preflight-kafka ## figures against the limits and the peers, as
 	$(CARGO) build --release --locked -p binferry -p binferry-bench
 	target/release/binferry-bench
 
-soak: preflight ## KILLS=60 SIGKILLs at random moments of a load of SECONDS=300
+soak: preflight ## KILLS=60 SIGKILLs at random moments of a load of SECONDS=300; BROKERS=3 puts the log in Kafka and kills its leaders too
 	$(CARGO) build --release --locked -p binferry -p binferry-demo
-	target/release/binferry-demo --kills $(or $(KILLS),60) --seconds $(or $(SECONDS),300)
+	target/release/binferry-demo --kills $(or $(KILLS),60) --seconds $(or $(SECONDS),300) $(if $(BROKERS),--kafka $(BROKERS))
 
 lint: preflight ## formatting, clippy without warnings, licences and advisories where cargo-deny is installed
 	$(CARGO) fmt --all --check

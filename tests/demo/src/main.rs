@@ -2,10 +2,11 @@
 //! while the target is restarted once. At the end an independent judge (see `judge`) compares the servers.
 //!
 //! ```text
-//! binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N] [--kills N]
+//! binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N] [--kills N] [--kafka BROKERS]
 //! ```
 //!
 //! `make soak` is the same with `--kills`: so many SIGKILLs at random moments of the load, and a restart of the target for every ten.
+//! With `--kafka` the log is in a Kafka cluster of so many brokers, and one of them is killed for every ten kills of ours: the leader.
 //!
 //! Exit code 0 means that everything was proved.
 
@@ -25,7 +26,7 @@ use anyhow::{Context, Result, bail};
 
 use story::Options;
 
-const USAGE: &str = "usage: binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N] [--kills N]";
+const USAGE: &str = "usage: binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N] [--kills N] [--kafka BROKERS]";
 
 fn main() -> ExitCode {
     match options(std::env::args().skip(1)).and_then(|options| story::tell(&options)) {
@@ -44,6 +45,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
         rate: 600,
         connections: 6,
         kills: 0,
+        kafka: 0,
         seed: std::time::UNIX_EPOCH.elapsed()?.as_secs() % 1_000_000,
     };
     while let Some(name) = arguments.next() {
@@ -59,6 +61,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--rate" => options.rate = number()?,
             "--connections" => options.connections = number()?,
             "--kills" => options.kills = number()?,
+            "--kafka" => options.kafka = number()?,
             "--seed" => options.seed = number()?,
             _ => bail!("{name}: unknown; {USAGE}"),
         }

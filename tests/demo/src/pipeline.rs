@@ -15,6 +15,7 @@ pub struct Pipeline {
     source: String,
     target: String,
     password: String,
+    log: String,
     folder: PathBuf,
     child: Option<Child>,
     /// Of all processes so far, in bytes.
@@ -23,12 +24,13 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// `folder` takes the log and, where stderr is not a terminal, what the process writes.
+    /// `folder` takes the log, where it is not elsewhere, and, where stderr is not a terminal, what the process writes.
     pub fn new(
         binary: PathBuf,
         source: String,
         target: String,
         password: String,
+        log: Option<String>,
         folder: &Path,
     ) -> Self {
         Pipeline {
@@ -36,6 +38,7 @@ impl Pipeline {
             source,
             target,
             password,
+            log: log.unwrap_or_else(|| folder.join("log").display().to_string()),
             folder: folder.to_owned(),
             child: None,
             peak_memory: 0,
@@ -48,8 +51,7 @@ impl Pipeline {
         let mut command = Command::new(&self.binary);
         command
             .args(["run", "--source", &self.source, "--target", &self.target])
-            .arg("--log")
-            .arg(self.folder.join("log"))
+            .args(["--log", &self.log])
             .args(["--tables", "shop.*", "--from", "earliest"])
             .env("BINFERRY_SOURCE_PASSWORD", &self.password)
             .env("BINFERRY_TARGET_PASSWORD", &self.password)
@@ -144,8 +146,9 @@ impl Pipeline {
         }
     }
 
+    /// 0 when the log is not on this disk.
     pub fn log_bytes(&self) -> u64 {
-        size(&self.folder.join("log"))
+        size(Path::new(&self.log))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use binferry_servers::{MySql, Pair};
+use binferry_servers::{Kafka, MySql, Pair};
 use tokio::runtime::Runtime;
 
 use crate::chance::Chance;
@@ -28,6 +28,8 @@ pub struct Options {
     pub seed: u64,
     /// 0: the demo's own scenes; otherwise so many kills at random moments.
     pub kills: u64,
+    /// Brokers of a Kafka cluster that holds the log; 0: the log is a directory.
+    pub kafka: u64,
 }
 
 impl Options {
@@ -45,6 +47,9 @@ impl Options {
         let mut moment = || Duration::from_millis(chance.below(self.seconds * 1000));
         let mut scenes: Vec<_> = (0..self.kills).map(|_| (moment(), Scene::Kill)).collect();
         scenes.extend((0..self.kills / 10).map(|_| (moment(), Scene::RestartTarget)));
+        if self.kafka > 0 {
+            scenes.extend((0..self.kills / 10).map(|_| (moment(), Scene::KillBroker)));
+        }
         scenes.extend([(moment(), Scene::Bulk(0)), (moment(), Scene::Bulk(1))]);
         scenes.sort_by_key(|(at, _)| *at);
         scenes
@@ -58,6 +63,8 @@ enum Scene {
     Bulk(u32),
     Kill,
     RestartTarget,
+    /// SIGKILL for the log's leader.
+    KillBroker,
 }
 
 /// When, in parts of a hundred of the load's time. Two of the kills come while a large transaction is on its way.
@@ -70,6 +77,9 @@ const SCENES: [(u64, Scene); 7] = [
     (68, Scene::Bulk(1)),
     (73, Scene::Kill),
 ];
+
+/// The log's name in Kafka.
+const LOG: &str = "demo";
 
 /// After the load has ended.
 const CATCH_UP: Duration = Duration::from_secs(180);
@@ -88,6 +98,15 @@ pub fn tell(options: &Options) -> Result<()> {
             target.port()
         ),
     );
+    let kafka = match options.kafka {
+        0 => None,
+        brokers => {
+            let brokers = usize::try_from(brokers)?;
+            let kafka = Kafka::builder().brokers(brokers).start()?;
+            done(begun, &format!("Kafka: {}", kafka.bootstrap()));
+            Some(kafka)
+        }
+    };
     let password = format!("pw-{:x}", Chance::new(options.seed).next());
     schema::create(&source, &target, &password)?;
     let counts = Arc::new(Counts::default());
@@ -108,8 +127,12 @@ pub fn tell(options: &Options) -> Result<()> {
             source.url(CAPTURE),
             target.url(APPLY),
             password,
+            kafka
+                .as_ref()
+                .map(|kafka| format!("kafka://{}/{LOG}", kafka.bootstrap())),
             folder.path(),
         ),
+        kafka,
         lag: Arc::new(Lag::default()),
         source,
         target,
@@ -117,6 +140,7 @@ pub fn tell(options: &Options) -> Result<()> {
         runtime,
         begun,
         restarts: 0,
+        broker_kills: 0,
     };
     let started = Instant::now();
     show.under_load(options)?;
@@ -160,6 +184,8 @@ struct Show {
     runtime: Runtime,
     begun: Instant,
     restarts: u32,
+    kafka: Option<Kafka>,
+    broker_kills: u32,
 }
 
 impl Show {
@@ -203,6 +229,7 @@ impl Show {
                     );
                 }
                 Scene::Kill => self.kill()?,
+                Scene::KillBroker => self.kill_broker()?,
                 Scene::RestartTarget => {
                     happens(self.begun, "the target is restarted");
                     self.target.restart()?;
@@ -251,6 +278,21 @@ impl Show {
             ),
         );
         self.pipeline.start(false)
+    }
+
+    fn kill_broker(&mut self) -> Result<()> {
+        let kafka = self.kafka.as_ref().context("the log is not in Kafka")?;
+        // Before the first capture there is no topic, and any broker will do.
+        let leader = match kafka.topics()?.contains(&format!("{LOG}.log")) {
+            true => kafka.leader(&format!("{LOG}.log"))?,
+            false => 0,
+        };
+        kafka.kill(leader)?;
+        happens(self.begun, &format!("Kafka's broker {leader} killed"));
+        kafka.start_again(leader)?;
+        self.broker_kills += 1;
+        done(self.begun, "the broker is back");
+        Ok(())
     }
 
     /// A clean stop, and a run that ends when everything up to now is through.
@@ -305,11 +347,19 @@ impl Show {
         table.row("lag, most (it was down, or in 100,000 rows)", time(most));
         table.row("binferry killed", format!("{} times", self.pipeline.kills));
         table.row("target restarted", format!("{} time", self.restarts));
+        if self.kafka.is_some() {
+            table.row(
+                "Kafka's leader killed",
+                format!("{} times", self.broker_kills),
+            );
+        }
         table.row(
             "binferry's memory, peak",
             mebibytes(self.pipeline.peak_memory),
         );
-        table.row("log on disk", mebibytes(self.pipeline.log_bytes()));
+        if self.kafka.is_none() {
+            table.row("log on disk", mebibytes(self.pipeline.log_bytes()));
+        }
         table.row("time in all", time(self.begun.elapsed()));
         table
     }
