@@ -34,9 +34,18 @@ impl Stage for Captured {
         self.transactions
     }
     fn lag_us(&self) -> u64 {
-        self.lag_us
+        let waited = self.stall.as_ref().map_or(0, |stall| {
+            stall
+                .since
+                .elapsed()
+                .map_or(0, |time| time.as_micros() as u64)
+        });
+        self.lag_us.max(waited)
     }
     fn detail(&self) -> String {
+        if let Some(stall) = &self.stall {
+            return format!("the log takes no records: {}", stall.reason);
+        }
         match self.connected {
             true => format!("{}:{} {}", self.file, self.position, HumanBytes(self.bytes)),
             false => "not connected".to_owned(),

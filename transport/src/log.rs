@@ -107,8 +107,8 @@ pub trait Writer: Send + std::fmt::Debug {
     async fn wait(&mut self, accepted: Accepted) -> Result<Durable, LogError>;
     /// Why the writer has stopped, once it has.
     fn failure(&self) -> Option<LogError>;
-    /// What it waits for, while nothing can be written.
-    fn stall(&self) -> Option<Stall>;
+    /// What it waits for, while nothing can be written. Can be looked at while a call waits.
+    fn stall(&self) -> watch::Receiver<Option<Stall>>;
     /// Removes what retention no longer keeps. What a registered reader needs is always kept, and so is everything from `needed` on:
     /// what the newest checkpoint stands on.
     async fn expire(&mut self, retention: Retention, needed: Offset) -> Result<(), LogError>;

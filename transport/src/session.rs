@@ -123,8 +123,8 @@ impl Session {
         self.durable.clone()
     }
 
-    /// What the log waits for, while it can't write.
-    pub fn stall(&self) -> Option<Stall> {
+    /// What the log waits for, while it can't write; also while a call waits for it.
+    pub fn stall(&self) -> watch::Receiver<Option<Stall>> {
         self.writer.stall()
     }
 

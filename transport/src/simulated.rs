@@ -204,8 +204,8 @@ impl Writer for SimulatedWriter {
         None
     }
 
-    fn stall(&self) -> Option<Stall> {
-        None
+    fn stall(&self) -> watch::Receiver<Option<Stall>> {
+        watch::Sender::new(None).subscribe()
     }
 
     async fn expire(&mut self, _: Retention, _: Offset) -> Result<(), LogError> {

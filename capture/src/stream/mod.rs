@@ -10,6 +10,7 @@ pub mod error;
 mod split;
 
 use std::{
+    convert::Infallible,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -21,7 +22,7 @@ use binferry_schemas::{
     gtid::{Gtid, GtidSet},
 };
 use binferry_transport::{
-    log::Log,
+    log::{Log, Stall},
     session::{Session, SessionOptions},
 };
 use tokio::{
@@ -80,6 +81,8 @@ pub struct Progress {
     pub lag_us: u64,
     pub newest: Option<Gtid>,
     pub connects: u64,
+    /// While the log takes nothing: what has been read since is not durable.
+    pub stall: Option<Stall>,
 }
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -102,7 +105,7 @@ pub async fn capture(
             Ok(set) => return Ok(set),
             Err(error) => error,
         };
-        progress.send_modify(|p| p.connected = false);
+        progress.send_modify(|p| (p.connected, p.stall) = (false, None));
         if verdict(&error) == Verdict::Stop {
             return Err(error);
         }
@@ -151,7 +154,8 @@ async fn attempt(
                 p.connected = true;
                 p.connects += 1;
             });
-            follow(
+            let stall = session.stall();
+            let follow = follow(
                 options,
                 log,
                 cancel,
@@ -159,8 +163,12 @@ async fn attempt(
                 dump,
                 &mut session,
                 attached.expect,
-            )
-            .await
+            );
+            tokio::select! {
+                biased;
+                followed = follow => followed,
+                never = tell_stalls(stall, progress) => match never {},
+            }
         }
         Err(error) => Err(error),
     };
@@ -225,6 +233,25 @@ async fn follow(
                 filled = &mut filled => break filled?,
                 _ = tick.tick() => session.tick().await?,
             }
+        }
+    }
+}
+
+/// Beside `follow`, which can't tell while it waits for room.
+async fn tell_stalls(
+    mut stall: watch::Receiver<Option<Stall>>,
+    progress: &watch::Sender<Progress>,
+) -> Infallible {
+    loop {
+        let newest = stall.borrow_and_update().clone();
+        progress.send_if_modified(|p| {
+            let modified = p.stall != newest;
+            p.stall = newest;
+            modified
+        });
+        if stall.changed().await.is_err() {
+            // The writer has gone; `follow` will notice.
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -162,7 +162,7 @@ impl EmbeddedLog {
             .clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let shared = Arc::new(writer::Shared {
             failure: OnceLock::new(),
-            stall: Mutex::new(None),
+            stall: watch::Sender::new(None),
             closing: AtomicBool::new(false),
             retention: Mutex::new(None),
             room: Arc::new(Semaphore::new(limit)),
@@ -396,12 +396,8 @@ impl Writer for EmbeddedWriter {
         self.shared.failure.get().cloned()
     }
 
-    fn stall(&self) -> Option<Stall> {
-        self.shared
-            .stall
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn stall(&self) -> watch::Receiver<Option<Stall>> {
+        self.shared.stall.subscribe()
     }
 
     async fn expire(&mut self, retention: Retention, needed: Offset) -> Result<(), LogError> {

@@ -52,7 +52,7 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub failure: OnceLock<LogError>,
-    pub stall: Mutex<Option<Stall>>,
+    pub stall: watch::Sender<Option<Stall>>,
     /// The handle is gone: don't wait for space any more.
     pub closing: AtomicBool,
     /// Applied again while the disk is full.
@@ -282,7 +282,7 @@ impl Thread {
             match write(self) {
                 Ok(value) => {
                     if told.is_some() {
-                        *self.stall() = None;
+                        self.shared.stall.send_replace(None);
                         tracing::info!(log = %self.layout.root.display(), "there is space again; the log goes on");
                     }
                     return Ok(value);
@@ -295,10 +295,12 @@ impl Thread {
                         );
                         told = Some(Instant::now());
                     }
-                    self.stall().get_or_insert_with(|| Stall {
-                        since: SystemTime::now(),
-                        reason: format!("no space for {}", path.display()),
-                    });
+                    if self.shared.stall.borrow().is_none() {
+                        self.shared.stall.send_replace(Some(Stall {
+                            since: SystemTime::now(),
+                            reason: format!("no space for {}", path.display()),
+                        }));
+                    }
                     if self.shared.closing.load(Ordering::Acquire) {
                         return Err(Stop::Closing);
                     }
@@ -308,13 +310,6 @@ impl Thread {
                 Err(error) => return Err(Stop::Failed(LogError::io(action, path)(error))),
             }
         }
-    }
-
-    fn stall(&self) -> std::sync::MutexGuard<'_, Option<Stall>> {
-        self.shared
-            .stall
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The capture can't call for retention while it waits for this thread.

@@ -21,8 +21,8 @@ use binferry_schemas::record::Offset;
 use rdkafka::{
     Message,
     config::FromClientConfigAndContext,
-    error::{KafkaError, RDKafkaErrorCode},
-    producer::{BaseProducer, BaseRecord, DeliveryResult},
+    error::RDKafkaErrorCode,
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -60,15 +60,20 @@ pub(super) struct Reports {
     /// Gone when the writer has failed, which closes the channel.
     announce: Mutex<Option<watch::Sender<Option<Durable>>>>,
     failure: OnceLock<LogError>,
-    stall: Mutex<Option<Stall>>,
+    /// The producer can't go on.
+    fatal: AtomicBool,
+    stall: watch::Sender<Option<Stall>>,
 }
 
 struct Delivered {
     /// Records with a report.
     count: u64,
     newest: Option<Durable>,
+    /// The newest offset that a report gave.
+    reported: Option<u64>,
     /// Without an offset, until one is found: the newest such ordinal.
     adrift: Option<u64>,
+    /// The newest report, or when something came to be in flight again.
     at: Instant,
 }
 
@@ -81,12 +86,14 @@ impl Reports {
             state: Mutex::new(Delivered {
                 count: 0,
                 newest: None,
+                reported: None,
                 adrift: None,
                 at: Instant::now(),
             }),
             announce: Mutex::new(Some(announce)),
             failure: OnceLock::new(),
-            stall: Mutex::new(None),
+            fatal: AtomicBool::new(false),
+            stall: watch::Sender::new(None),
         }
     }
 
@@ -111,21 +118,34 @@ impl Reports {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn in_flight(&self) -> bool {
-        self.state().count < self.sent.load(Ordering::Acquire)
+    /// To be called before sending: a report may come at once.
+    fn sending(&self, records: u64) {
+        let mut state = self.state();
+        // Quiet begins with the first record that waits, however many come after it.
+        if state.count == self.sent.fetch_add(records, Ordering::AcqRel) {
+            state.at = Instant::now();
+        }
+    }
+
+    /// How long nothing has been acknowledged of what is in flight.
+    fn quiet(&self) -> Option<Duration> {
+        let state = self.state();
+        (state.count < self.sent.load(Ordering::Acquire)).then(|| state.at.elapsed())
     }
 
     /// The records up to `ordinal` are durable; the last one is at `offset`.
     fn durable(&self, state: &mut Delivered, ordinal: u64, offset: u64) {
+        // One that was found lies at or above its record's, and may be above this one's.
+        if let Some(reported) = state.reported.filter(|&reported| reported >= offset) {
+            self.fail(LogError::Truncated {
+                log: self.log.clone(),
+                durable: Offset(reported),
+                end: Offset(offset),
+            });
+            return;
+        }
+        state.reported = Some(offset);
         let run_start = match state.newest {
-            Some(newest) if newest.offset.0 >= offset => {
-                self.fail(LogError::Truncated {
-                    log: self.log.clone(),
-                    durable: newest.offset,
-                    end: Offset(offset),
-                });
-                return;
-            }
             Some(newest) if newest.offset.0 + 1 == offset && newest.ordinal + 1 == ordinal => {
                 newest.run_start
             }
@@ -135,6 +155,23 @@ impl Reports {
             ordinal,
             offset: Offset(offset),
             run_start,
+        };
+        state.newest = Some(newest);
+        state.adrift = None;
+        self.tell(newest);
+    }
+
+    /// `ordinal`, whose report had no offset, lies below `end`.
+    fn found(&self, ordinal: u64, end: u64) {
+        let mut state = self.state();
+        let Some(newest) = end.checked_sub(1).filter(|_| state.adrift == Some(ordinal)) else {
+            return;
+        };
+        let newest = Durable {
+            ordinal,
+            offset: Offset(newest),
+            // No own record's place follows from this.
+            run_start: ordinal + 1,
         };
         state.newest = Some(newest);
         state.adrift = None;
@@ -159,7 +196,12 @@ impl Deliveries for Reports {
         }
         if let Some(error) = error {
             drop(state);
-            self.fail(failed(&self.log, error));
+            // The reason is the producer's, and its thread asks for it.
+            if code_of(error) == RDKafkaErrorCode::Fatal {
+                self.fatal.store(true, Ordering::Release);
+            } else {
+                self.fail(failed(&self.log, code_of(error)));
+            }
             return;
         }
         let ordinal = ordinal as u64;
@@ -169,19 +211,16 @@ impl Deliveries for Reports {
         }
     }
 
-    fn failed(&self, reason: &str) {
-        self.fail(LogError::Interrupted {
-            log: self.log.clone(),
-            reason: reason.to_owned(),
-        });
+    fn failed(&self) {
+        self.fatal.store(true, Ordering::Release);
     }
 }
 
 /// Why a record was not taken. librdkafka has tried what could be tried.
-fn failed(log: &str, error: &KafkaError) -> LogError {
+fn failed(log: &str, code: RDKafkaErrorCode) -> LogError {
     let doing = "writing";
     let log = log.to_owned();
-    match code_of(error) {
+    match code {
         RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge => {
             LogError::MessageTooLarge { log }
         }
@@ -316,9 +355,7 @@ impl Writer for KafkaWriter {
             return Err(self.stopped());
         }
         let count = records.len() as u64;
-        // Before sending: a report may come at once.
-        self.reports.state().at = Instant::now();
-        self.reports.sent.fetch_add(count, Ordering::AcqRel);
+        self.reports.sending(count);
         for record in &records {
             // Ordinals are far below the pointer's width on the 64-bit systems that this runs on.
             let ordinal = self.next as usize;
@@ -326,7 +363,8 @@ impl Writer for KafkaWriter {
                 .partition(0)
                 .payload(record);
             if let Err((error, _)) = self.producer.send(record) {
-                self.reports.fail(failed(&self.shared.name, &error));
+                self.reports
+                    .fail(failed(&self.shared.name, code_of(&error)));
                 return Err(self.stopped());
             }
             self.next += 1;
@@ -362,12 +400,8 @@ impl Writer for KafkaWriter {
         self.reports.failure.get().cloned()
     }
 
-    fn stall(&self) -> Option<Stall> {
-        self.reports
-            .stall
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn stall(&self) -> watch::Receiver<Option<Stall>> {
+        self.reports.stall.subscribe()
     }
 
     /// The topic's own settings expire records; `check` has compared them with what was asked for.
@@ -395,10 +429,27 @@ impl Thread {
     fn run(mut self) {
         while !self.closing.load(Ordering::Acquire) && self.reports.failure.get().is_none() {
             self.producer.poll(POLL);
+            self.end();
             self.find();
             self.watch();
             self.confirm();
         }
+    }
+
+    fn end(&self) {
+        if !self.reports.fatal.load(Ordering::Acquire) {
+            return;
+        }
+        let log = &self.shared.name;
+        self.reports
+            .fail(match self.producer.client().fatal_error() {
+                Some((code, _)) if verdict(code) == Verdict::Refused => failed(log, code),
+                Some((_, reason)) => LogError::Interrupted {
+                    log: log.clone(),
+                    reason,
+                },
+                None => failed(log, RDKafkaErrorCode::Fatal),
+            });
     }
 
     /// Gives records without an offset one that is not below theirs: the log's end, as it is after they became durable.
@@ -411,35 +462,22 @@ impl Thread {
                 .cluster
                 .client()
                 .fetch_watermarks(&self.shared.topic, 0, ANSWER);
-        let Ok((_, high)) = watermarks else { return };
-        let mut state = self.reports.state();
-        let end = u64::try_from(high).unwrap_or_default();
-        if state.adrift == Some(ordinal) && end > 0 {
-            let newest = Durable {
-                ordinal,
-                offset: Offset(end - 1),
-                // No own record's place follows from this.
-                run_start: ordinal + 1,
-            };
-            state.newest = Some(newest);
-            state.adrift = None;
-            self.reports.tell(newest);
+        if let Ok((_, high)) = watermarks {
+            let end = u64::try_from(high).unwrap_or_default();
+            self.reports.found(ordinal, end);
         }
     }
 
     /// Tells a stall, and ends it when it lasts.
     fn watch(&self) {
         let reports = &self.reports;
-        let quiet = reports.state().at.elapsed();
-        let stalled = reports.in_flight() && quiet >= STALLED;
-        let mut stall = reports.stall.lock().unwrap_or_else(PoisonError::into_inner);
-        if !stalled {
-            if stall.take().is_some() {
+        let Some(quiet) = reports.quiet().filter(|&quiet| quiet >= STALLED) else {
+            if reports.stall.send_replace(None).is_some() {
                 tracing::info!(log = self.shared.name, "the brokers acknowledge again");
                 self.trouble.forget();
             }
             return;
-        }
+        };
         let reason = self.trouble.reason().unwrap_or_else(|| {
             "no acknowledgement: brokers are away, or there are not enough in-sync replicas"
                 .to_owned()
@@ -452,16 +490,16 @@ impl Thread {
             });
             return;
         }
-        if stall.is_none() {
+        if reports.stall.borrow().is_none() {
             tracing::warn!(
                 log = self.shared.name,
                 reason,
                 "the log takes no records; waiting"
             );
-            *stall = Some(Stall {
+            reports.stall.send_replace(Some(Stall {
                 since: SystemTime::now() - quiet,
                 reason,
-            });
+            }));
         }
     }
 
@@ -478,5 +516,55 @@ impl Thread {
         {
             self.reports.fail(self.shared.gone(true));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reports() -> (Reports, watch::Receiver<Option<Durable>>) {
+        let (announce, durable) = watch::channel(None);
+        (Reports::new("log".to_owned(), announce), durable)
+    }
+
+    fn told(durable: &watch::Receiver<Option<Durable>>) -> (u64, u64, u64) {
+        let durable = durable.borrow().unwrap();
+        (durable.ordinal, durable.offset.0, durable.run_start)
+    }
+
+    /// The log's end is above the record whose offset got lost, and the reports of those between are still to come.
+    #[test]
+    fn an_offset_that_was_found_makes_no_later_one_wrong() {
+        let (reports, durable) = reports();
+        reports.durable(&mut reports.state(), 0, 10);
+        reports.durable(&mut reports.state(), 1, 11);
+        assert_eq!(told(&durable), (1, 11, 0));
+        reports.state().adrift = Some(2);
+        reports.found(2, 15);
+        assert_eq!(told(&durable), (2, 14, 3));
+        reports.durable(&mut reports.state(), 3, 13);
+        reports.durable(&mut reports.state(), 4, 14);
+        assert_eq!(told(&durable), (4, 14, 3));
+        assert!(reports.failure.get().is_none());
+        // What was reported before is not overwritten by anybody but a log that has lost its end.
+        reports.durable(&mut reports.state(), 5, 14);
+        assert!(matches!(
+            reports.failure.get(),
+            Some(LogError::Truncated { .. })
+        ));
+    }
+
+    #[test]
+    fn quiet_begins_with_the_first_record_that_waits() {
+        let (reports, _durable) = reports();
+        assert_eq!(reports.quiet(), None);
+        reports.sending(2);
+        let begun = reports.state().at;
+        reports.sending(1);
+        assert_eq!(reports.state().at, begun);
+        assert!(reports.quiet().is_some());
+        reports.state().count = 3;
+        assert_eq!(reports.quiet(), None);
     }
 }

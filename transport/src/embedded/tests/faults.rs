@@ -53,11 +53,11 @@ async fn a_full_disk_is_waited_for() {
     let accepted = writer.append(vec![payload(10), payload(11)]).await.unwrap();
     let waited = tokio::time::timeout(Duration::from_millis(300), writer.wait(accepted)).await;
     assert!(waited.is_err());
-    assert!(writer.stall().is_some());
+    assert!(writer.stall().borrow().is_some());
     assert_eq!(read(&log, 0).await.unwrap().len(), 10);
     disk.full.store(false, SeqCst);
     writer.wait(accepted).await.unwrap();
-    assert_eq!(writer.stall(), None);
+    assert_eq!(*writer.stall().borrow(), None);
     assert_eq!(read(&log, 0).await.unwrap().len(), 12);
 
     // In flight is limited meanwhile, and the end does not wait for space.
