@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use binferry_servers::Pair;
+use mysql_async::{Conn, prelude::Queryable};
 use tempfile::TempDir;
 
 use crate::{
@@ -105,11 +106,7 @@ impl Large {
             .replace('\n', "");
         let rows = (gibibytes << 30) / ROW;
         eprintln!("memory: writing one transaction of {gibibytes} GiB");
-        pair.source.sql(&format!(
-            "SET SESSION cte_max_recursion_depth = {rows};
-             INSERT INTO sbtest.wide WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {rows})
-             SELECT n, RANDOM_BYTES({ROW}) FROM s"
-        ))?;
+        write(pair.source.opts(), rows)?;
         Ok(Self { pair, rows, from })
     }
 
@@ -119,4 +116,32 @@ impl Large {
         ensure!(rows == self.rows.to_string(), "{rows} rows at the target");
         Ok(())
     }
+}
+
+/// One transaction, in statements of moderate size.
+fn write(opts: mysql_async::Opts, rows: u64) -> Result<()> {
+    const STATEMENT: u64 = 1 << 16;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut connection = Conn::new(opts).await?;
+        connection
+            .query_drop(format!(
+                "SET SESSION cte_max_recursion_depth = {STATEMENT}; BEGIN"
+            ))
+            .await?;
+        for first in (0..rows).step_by(STATEMENT as usize) {
+            let count = STATEMENT.min(rows - first);
+            connection
+                .query_drop(format!(
+                    "INSERT INTO sbtest.wide
+                     WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count})
+                     SELECT {first} + n, RANDOM_BYTES({ROW}) FROM s"
+                ))
+                .await?;
+        }
+        connection.query_drop("COMMIT").await?;
+        Ok(())
+    })
 }
