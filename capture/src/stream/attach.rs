@@ -21,6 +21,9 @@ use crate::{
     preflight::{self, Severity, SourceFacts, Wanted},
 };
 
+/// How long, and how often, a transaction that only the log has is looked for at the source.
+const SETTLE: (Duration, u32) = (Duration::from_millis(100), 20);
+
 /// A session at the end of the log, and what to ask the source for.
 #[derive(Debug)]
 pub struct Attached {
@@ -68,10 +71,10 @@ pub async fn attach(
             "{finding}"
         );
     }
-    let facts = SourceFacts::read(connection).await?;
     let server = connection.server().to_owned();
 
     let before = tail_state(log.as_ref()).await?;
+    let facts = facts(connection, &before.set).await?;
     let base = match before.sites.is_empty() {
         true => first_base(options.from.as_ref(), &facts)?,
         false => GtidSet::new(),
@@ -88,13 +91,8 @@ pub async fn attach(
     };
     let session = Session::start(log.clone(), start, options.session).await?;
     let state = session.state();
-    if let Err(error) = belongs(
-        options,
-        state,
-        &GtidSet::new(),
-        &SourceFacts::read(connection).await?,
-        &server,
-    ) {
+    let again = self::facts(connection, &state.set).await?;
+    if let Err(error) = belongs(options, state, &GtidSet::new(), &again, &server) {
         session.close().await?;
         return Err(error);
     }
@@ -124,6 +122,20 @@ pub async fn attach(
         request,
         expect,
     })
+}
+
+/// What the source says, read after the log was. A server sends a transaction to its replicas a moment before it is in gtid_executed, and
+/// another capture may have logged it by then: what the log alone seems to have is asked for again.
+async fn facts(connection: &mut Connection, logged: &GtidSet) -> Result<SourceFacts, CaptureError> {
+    let mut facts = SourceFacts::read(connection).await?;
+    for _ in 0..SETTLE.1 {
+        if facts.errant(logged).is_empty() {
+            break;
+        }
+        tokio::time::sleep(SETTLE.0).await;
+        facts = SourceFacts::read(connection).await?;
+    }
+    Ok(facts)
 }
 
 /// What counts as present before a new log begins.
