@@ -116,7 +116,7 @@ pub async fn capture(
             return Err(error);
         }
         let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
-        warn!(error = %chain(&error), pause_ms = pause.as_millis() as u64, "the source is out of reach; trying again");
+        warn!(error = %chain(&error), pause_ms = pause.as_millis() as u64, "the stream was interrupted; trying again");
         tokio::select! {
             () = cancel.cancelled() => return Ok(binferry_transport::resume::tail_state(log.as_ref()).await?.set),
             () = tokio::time::sleep(pause) => {}

@@ -21,6 +21,7 @@ fn foreign_records_in_the_topic() -> Result<()> {
     prepare(&pair.source, &pair.target, &database)?;
     let pipeline = Pipeline::in_kafka(&pair.source, &pair.target, &database, kafka)?;
     let running = pipeline.start("run")?;
+    eventually("it captures", || Ok(running.said()?.contains("capturing")))?;
     let load = Load::start(&pair.source, &database, 51);
     for n in 0..5 {
         load.wait_for(20)?;
@@ -113,7 +114,7 @@ fn the_topic_is_deleted_and_made_again() -> Result<()> {
 
     // Empty, while the target has progress.
     kafka.create_topic(&pipeline.topic(), 1, 1, &[("retention.ms", "-1")])?;
-    let not_ours = ["is paired with", "remedy"];
+    let not_ours = ["log and progress do not match", "remedy"];
     refused(&mut pipeline.command("apply"), 2, &not_ours)?;
     // Filled anew, from now on: what came between would be lost.
     let mut anew = pipeline.command("capture");

@@ -14,7 +14,7 @@ use rdkafka::{
     admin::AdminClient,
     client::Client,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
-    consumer::ConsumerContext,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
     producer::{DeliveryResult, ProducerContext},
 };
@@ -27,6 +27,8 @@ use crate::error::LogError;
 
 /// A question that isn't answered by then is asked again.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
+/// More than an attempt to connect to a few brokers makes.
+const REPORTS: usize = 100;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -155,7 +157,7 @@ impl Trouble {
 pub(super) trait Deliveries: Send + Sync + 'static {
     fn delivered(&self, result: &DeliveryResult<'_>, ordinal: usize);
     /// The producer can't go on.
-    fn failed(&self, reason: &str);
+    fn failed(&self);
 }
 
 /// For clients that produce nothing.
@@ -163,7 +165,7 @@ pub(super) struct Nobody;
 
 impl Deliveries for Nobody {
     fn delivered(&self, _: &DeliveryResult<'_>, _: usize) {}
-    fn failed(&self, _: &str) {}
+    fn failed(&self) {}
 }
 
 /// Where librdkafka reports to.
@@ -186,7 +188,7 @@ impl<D: Deliveries> ClientContext for Context<D> {
         // What matters comes as an error too; these lines repeat for every broker and every attempt.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                tracing::error!(facility, "{message}");
+                tracing::warn!(facility, "{message}");
             }
             _ => tracing::debug!(facility, "{message}"),
         }
@@ -196,7 +198,7 @@ impl<D: Deliveries> ClientContext for Context<D> {
         let code = code_of(&error);
         tracing::debug!(?code, "{reason}");
         if code == RDKafkaErrorCode::Fatal {
-            self.deliveries.failed(reason);
+            self.deliveries.failed();
         }
         self.trouble.report(code, reason);
     }
@@ -217,7 +219,8 @@ pub(super) struct Cluster {
     pub properties: Properties,
     /// How long an unreachable cluster is asked again.
     pub patience: Duration,
-    admin: AdminClient<Context>,
+    /// In no group; the binding hands this client's reports out when it is polled.
+    asker: BaseConsumer<Context>,
     trouble: Arc<Trouble>,
 }
 
@@ -237,7 +240,7 @@ impl Cluster {
         patience: Duration,
     ) -> Result<Self, LogError> {
         let trouble = Arc::new(Trouble::default());
-        let admin = AdminClient::from_config_and_context(
+        let asker = BaseConsumer::from_config_and_context(
             &properties.client(&address),
             Context::new(trouble.clone()),
         )
@@ -246,7 +249,7 @@ impl Cluster {
             address,
             properties,
             patience,
-            admin,
+            asker,
             trouble,
         })
     }
@@ -256,11 +259,23 @@ impl Cluster {
     }
 
     pub(super) fn client(&self) -> &Client<Context> {
-        self.admin.inner()
+        self.asker.client()
     }
 
-    pub(super) fn admin(&self) -> &AdminClient<Context> {
-        &self.admin
+    /// For the few questions that only such a client can ask.
+    pub(super) fn admin(&self) -> Result<AdminClient<Context>, LogError> {
+        let config = self.properties.client(&self.address);
+        let context = Context::new(self.trouble.clone());
+        Ok(AdminClient::from_config_and_context(&config, context)
+            .map_err(properties::from_client)?)
+    }
+
+    /// Takes the reports of what is wrong with the connections: they would pile up.
+    pub(super) fn listen(&self) {
+        // A poll takes one report; whether there was one can't be told from its answer, as log lines don't come out.
+        for _ in 0..REPORTS {
+            self.asker.poll(Duration::ZERO);
+        }
     }
 
     /// Asks until there is an answer that lasts, or patience ends. `ask` blocks, for about `ANSWER`.
@@ -274,11 +289,15 @@ impl Cluster {
         let mut told = false;
         loop {
             let (this, ask) = (self.clone(), ask.clone());
-            let answer = tokio::task::spawn_blocking(move || ask(&this))
-                .await
-                .map_err(|error| LogError::Task {
-                    reason: error.to_string(),
-                })?;
+            let answer = tokio::task::spawn_blocking(move || {
+                let answer = ask(&this);
+                this.listen();
+                answer
+            })
+            .await
+            .map_err(|error| LogError::Task {
+                reason: error.to_string(),
+            })?;
             let code = match answer {
                 Ok(answer) => {
                     self.trouble.forget();

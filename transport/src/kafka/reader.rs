@@ -87,6 +87,7 @@ impl KafkaReader {
             next: from.0,
             end: end.0,
             confirmed: Instant::now(),
+            asked: Instant::now(),
             troubled: None,
             missing: None,
             sender,
@@ -114,6 +115,8 @@ struct Thread {
     next: u64,
     end: u64,
     confirmed: Instant,
+    /// Not more often than that, also while there is no answer: asking a cluster that is away is work.
+    asked: Instant,
     troubled: Option<Instant>,
     missing: Option<Instant>,
     sender: mpsc::Sender<Portion>,
@@ -222,7 +225,7 @@ impl Thread {
                 quiet = None;
             }
             if portion.is_empty() && !at_end {
-                if self.confirmed.elapsed() >= CONFIRM.1
+                if self.asked.elapsed() >= CONFIRM.1
                     && let Err(stop) = self.confirm(false)
                 {
                     return stop;
@@ -287,6 +290,8 @@ impl Thread {
             }
             let cluster = &self.shared.cluster;
             let timeout = if must { ANSWER } else { POLL * 10 };
+            cluster.listen();
+            self.asked = Instant::now();
             match topic_id(cluster.client(), &self.shared.topic, timeout) {
                 Ok(Some(id)) if id == self.shared.id => {
                     self.confirmed = Instant::now();

@@ -102,6 +102,15 @@ impl Schemas {
         Ok(())
     }
 
+    /// Takes what the producer has to report while nothing is written: it would pile up.
+    pub(super) fn listen(&self) {
+        if let Ok(known) = self.known.try_lock()
+            && let Some(producer) = &known.producer
+        {
+            producer.poll(Duration::ZERO);
+        }
+    }
+
     fn producer(&self) -> Result<Arc<SchemaProducer>, LogError> {
         let context = Context {
             trouble: Arc::new(Trouble::default()),
@@ -209,7 +218,7 @@ impl Deliveries for Outcome {
         });
     }
 
-    fn failed(&self, _: &str) {}
+    fn failed(&self) {}
 }
 
 /// Durable on return; answers with the offset. One at a time.

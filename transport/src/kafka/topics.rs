@@ -125,10 +125,10 @@ async fn settings(
     topic: &str,
 ) -> Result<Option<HashMap<String, String>>, LogError> {
     let options = AdminOptions::new().request_timeout(Some(ANSWER));
+    let admin = cluster.admin()?;
     let mut attempts = 0;
     loop {
-        let answer = cluster
-            .admin()
+        let answer = admin
             .describe_configs(&[ResourceSpecifier::Topic(topic)], &options)
             .await;
         let code = match answer {
@@ -193,7 +193,7 @@ pub(super) async fn create(
     let options = AdminOptions::new()
         .request_timeout(Some(CREATE_TIMEOUT))
         .operation_timeout(Some(CREATE_TIMEOUT));
-    let answer = cluster.admin().create_topics([&topic], &options).await;
+    let answer = cluster.admin()?.create_topics([&topic], &options).await;
     let code = match answer.map(|mut results| results.pop()) {
         Ok(Some(Ok(_))) => {
             tracing::info!(topic = name, replicas, "made the topic");

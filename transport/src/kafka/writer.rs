@@ -37,6 +37,7 @@ use crate::{
     log::{Accepted, Durable, Retention, Stall, Writer},
 };
 
+const DOING: &str = "writing";
 /// Appended, not yet durable: an append waits for more.
 const IN_FLIGHT: usize = 16 * 1024 * 1024;
 /// What librdkafka needs for a record besides its bytes, so that many small ones are counted too.
@@ -60,8 +61,8 @@ pub(super) struct Reports {
     /// Gone when the writer has failed, which closes the channel.
     announce: Mutex<Option<watch::Sender<Option<Durable>>>>,
     failure: OnceLock<LogError>,
-    /// The producer can't go on.
-    fatal: AtomicBool,
+    /// Why a record was not taken, or why the producer can't go on.
+    undelivered: OnceLock<RDKafkaErrorCode>,
     stall: watch::Sender<Option<Stall>>,
 }
 
@@ -92,7 +93,7 @@ impl Reports {
             }),
             announce: Mutex::new(Some(announce)),
             failure: OnceLock::new(),
-            fatal: AtomicBool::new(false),
+            undelivered: OnceLock::new(),
             stall: watch::Sender::new(None),
         }
     }
@@ -191,17 +192,11 @@ impl Deliveries for Reports {
         };
         self.room
             .add_permits(message.payload_len() + RECORD_OVERHEAD);
-        if self.failure.get().is_some() {
-            return;
-        }
         if let Some(error) = error {
-            drop(state);
-            // The reason is the producer's, and its thread asks for it.
-            if code_of(error) == RDKafkaErrorCode::Fatal {
-                self.fatal.store(true, Ordering::Release);
-            } else {
-                self.fail(failed(&self.log, code_of(error)));
-            }
+            // What it means is for the thread to find out. Nothing that comes after it counts.
+            let _ = self.undelivered.set(code_of(error));
+        }
+        if self.undelivered.get().is_some() || self.failure.get().is_some() {
             return;
         }
         let ordinal = ordinal as u64;
@@ -212,37 +207,7 @@ impl Deliveries for Reports {
     }
 
     fn failed(&self) {
-        self.fatal.store(true, Ordering::Release);
-    }
-}
-
-/// Why a record was not taken. librdkafka has tried what could be tried.
-fn failed(log: &str, code: RDKafkaErrorCode) -> LogError {
-    let doing = "writing";
-    let log = log.to_owned();
-    match code {
-        RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge => {
-            LogError::MessageTooLarge { log }
-        }
-        code => match verdict(code) {
-            Verdict::Refused => LogError::Refused {
-                log,
-                doing,
-                reason: code.to_string(),
-            },
-            Verdict::Missing => {
-                let topic = log.rsplit('/').next().unwrap_or_default();
-                LogError::TopicGone {
-                    topic: format!("{topic}.log"),
-                    log,
-                    again: false,
-                }
-            }
-            _ => LogError::Interrupted {
-                log,
-                reason: code.to_string(),
-            },
-        },
+        let _ = self.undelivered.set(RDKafkaErrorCode::Fatal);
     }
 }
 
@@ -363,8 +328,9 @@ impl Writer for KafkaWriter {
                 .partition(0)
                 .payload(record);
             if let Err((error, _)) = self.producer.send(record) {
-                self.reports
-                    .fail(failed(&self.shared.name, code_of(&error)));
+                // The thread finds out what it means, and closes the channel.
+                let _ = self.reports.undelivered.set(code_of(&error));
+                while self.durable.changed().await.is_ok() {}
                 return Err(self.stopped());
             }
             self.next += 1;
@@ -436,20 +402,37 @@ impl Thread {
         }
     }
 
+    /// librdkafka has tried what could be tried; this says what it ended with.
     fn end(&self) {
-        if !self.reports.fatal.load(Ordering::Acquire) {
+        let Some(&code) = self.reports.undelivered.get() else {
             return;
-        }
-        let log = &self.shared.name;
-        self.reports
-            .fail(match self.producer.client().fatal_error() {
-                Some((code, _)) if verdict(code) == Verdict::Refused => failed(log, code),
-                Some((_, reason)) => LogError::Interrupted {
-                    log: log.clone(),
-                    reason,
-                },
-                None => failed(log, RDKafkaErrorCode::Fatal),
-            });
+        };
+        let shared = &self.shared;
+        let interrupted = |reason: String| LogError::Interrupted {
+            log: shared.name.clone(),
+            reason,
+        };
+        let fatal = self.producer.client().fatal_error();
+        let code = fatal.as_ref().map_or(code, |(code, _)| *code);
+        let too_large = matches!(
+            code,
+            RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge
+        );
+        let error = if too_large {
+            LogError::MessageTooLarge {
+                log: shared.name.clone(),
+            }
+        } else if verdict(code) == Verdict::Refused {
+            shared.cluster.error(DOING, code)
+        } else {
+            // A deleted topic shows in several ways.
+            match topic_id(shared.cluster.client(), &shared.topic, ANSWER) {
+                Ok(Some(id)) if id != shared.id => shared.gone(true),
+                Err(missing) if verdict(missing) == Verdict::Missing => shared.gone(false),
+                _ => interrupted(fatal.map_or_else(|| code.to_string(), |(_, reason)| reason)),
+            }
+        };
+        self.reports.fail(error);
     }
 
     /// Gives records without an offset one that is not below theirs: the log's end, as it is after they became durable.
@@ -485,7 +468,7 @@ impl Thread {
         if quiet >= self.shared.cluster.patience {
             reports.fail(LogError::Unreachable {
                 log: self.shared.name.clone(),
-                doing: "writing",
+                doing: DOING,
                 reason,
             });
             return;
@@ -510,6 +493,13 @@ impl Thread {
         }
         self.confirmed = Instant::now();
         let cluster = &self.shared.cluster;
+        cluster.listen();
+        self.shared.schemas.listen();
+        // While somebody waits for an answer, librdkafka connects to brokers that are away without its pauses between (the handling of
+        // `RD_KAFKA_OP_CONNECT`). What they acknowledge again is looked at then.
+        if self.reports.stall.borrow().is_some() {
+            return;
+        }
         let answer = topic_id(cluster.client(), &self.shared.topic, CONFIRMING);
         if let Ok(Some(id)) = answer
             && id != self.shared.id
