@@ -60,9 +60,8 @@ impl Debezium {
     ) -> Result<Self> {
         let folder = TempDir::new()?;
         let rest = free_port()?;
-        let plugins = folder.path().join("plugins");
         let avro = matches!(tuning, Tuning::Throughput { avro: Some(_), .. });
-        artifacts.plugin(&plugins, avro)?;
+        let plugins = artifacts.plugins(avro);
         let worker = folder.path().join("worker.properties");
         let filled = fill(
             WORKER,
@@ -109,9 +108,12 @@ impl Debezium {
 
     fn create(&mut self, config: Map<String, Value>) -> Result<()> {
         let body = json!({"name": self.name, "config": config, "initial_state": "STOPPED"});
-        ureq::post(self.url("/connectors"))
-            .send_json(body)
-            .context("creating the connector")?;
+        let answer = ureq::post(self.url("/connectors"))
+            .config()
+            .http_status_as_error(false)
+            .build()
+            .send_json(body)?;
+        refused("creating the connector", answer)?;
         self.wait_for("a stopped connector", |d| d.is("STOPPED"))
     }
 
@@ -125,10 +127,12 @@ impl Debezium {
             "partition": {"server": self.name},
             "offset": {"file": file, "pos": 4, "gtids": gtid},
         }]});
-        ureq::patch(self.url(&format!("/connectors/{}/offsets", self.name)))
-            .send_json(body)
-            .context("setting the connector's offset")?;
-        Ok(())
+        let answer = ureq::patch(self.url(&format!("/connectors/{}/offsets", self.name)))
+            .config()
+            .http_status_as_error(false)
+            .build()
+            .send_json(body)?;
+        refused("setting the connector's offset", answer)
     }
 
     /// Lets the connector run; returns when it says that it does.
@@ -202,6 +206,14 @@ impl Drop for Debezium {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What the worker says, when it does not do as it is told.
+fn refused(what: &str, mut answer: ureq::http::Response<ureq::Body>) -> Result<()> {
+    if !answer.status().is_success() {
+        bail!("{what}: {}", answer.body_mut().read_to_string()?);
+    }
+    Ok(())
 }
 
 fn connector(

@@ -10,12 +10,13 @@ use anyhow::{Context, Result, bail};
 const POM: &str = include_str!("../../peers/debezium/pom.xml");
 const LOG4J: &str = include_str!("../../peers/debezium/log4j2.properties");
 
-/// A profile of the pom, which is also the name of its folder.
-const PROFILES: [(&str, &str); 4] = [
-    ("connect", "copy-dependencies"),
-    ("connector", "copy-dependencies"),
-    ("avro", "copy-dependencies"),
-    ("registry", "unpack-dependencies"),
+/// A profile of the pom, which is also the name of its folder; Maven's goal; and the folder in it where the jars go: Connect looks for
+/// plugins in folders of a folder.
+const PROFILES: [(&str, &str, &str); 4] = [
+    ("connect", "copy-dependencies", ""),
+    ("json", "copy-dependencies", "debezium"),
+    ("avro", "copy-dependencies", "debezium"),
+    ("registry", "unpack-dependencies", ""),
 ];
 
 #[derive(Debug)]
@@ -34,14 +35,14 @@ impl Artifacts {
         let version = version().context("the pom names no version of Debezium")?;
         let folder = target.join("peers").join(format!("debezium-{version}"));
         let artifacts = Self { folder };
-        for (profile, goal) in PROFILES {
-            artifacts.profile(profile, goal)?;
+        for (profile, goal, inside) in PROFILES {
+            artifacts.profile(profile, goal, inside)?;
         }
         std::fs::write(artifacts.log4j(), LOG4J)?;
         Ok(artifacts)
     }
 
-    fn profile(&self, profile: &str, goal: &str) -> Result<()> {
+    fn profile(&self, profile: &str, goal: &str, inside: &str) -> Result<()> {
         let folder = self.path(profile);
         if folder.is_dir() {
             return Ok(());
@@ -60,7 +61,10 @@ impl Artifacts {
             .arg(&pom)
             .arg(format!("dependency:{goal}"))
             .arg("-DincludeScope=runtime")
-            .arg(format!("-DoutputDirectory={}", fetching.display()))
+            .arg(format!(
+                "-DoutputDirectory={}",
+                fetching.join(inside).display()
+            ))
             .stdin(Stdio::null())
             .output()
             .context("mvn, which fetches the peer: install Maven and Java 17")?;
@@ -90,26 +94,9 @@ impl Artifacts {
         self.path("registry")
     }
 
-    /// Lays a plugin folder as Connect wants it: one folder with all jars that see each other.
-    pub fn plugin(&self, folder: &Path, avro: bool) -> Result<()> {
-        let plugin = folder.join("debezium");
-        std::fs::create_dir_all(&plugin)?;
-        let sources: &[&str] = if avro {
-            &["connector", "avro"]
-        } else {
-            &["connector"]
-        };
-        for source in sources {
-            for jar in std::fs::read_dir(self.path(source))? {
-                let jar = jar?;
-                let to = plugin.join(jar.file_name());
-                // Both may bring the same.
-                if !to.exists() {
-                    std::os::unix::fs::symlink(jar.path(), to)?;
-                }
-            }
-        }
-        Ok(())
+    /// What Connect's `plugin.path` names.
+    pub fn plugins(&self, avro: bool) -> PathBuf {
+        self.path(if avro { "avro" } else { "json" })
     }
 }
 
