@@ -60,7 +60,8 @@ pub struct Header {
     pub incarnation: Incarnation,
     /// Dense within the incarnation; its `Start` is 0.
     pub sequence: u64,
-    /// The newest checkpoint record that the writer knew to be durable.
+    /// The newest checkpoint record that the writer knew to be durable; before there is one, the log's beginning. `None` is for the first
+    /// `Start` of a log.
     pub checkpoint: Option<Offset>,
 }
 

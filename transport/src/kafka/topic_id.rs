@@ -3,7 +3,7 @@
 //! The binding has no safe call for it; this is the only unsafe code of the log.
 #![allow(unsafe_code)]
 
-use std::{ffi::CString, ptr, time::Duration};
+use std::{ffi::CString, time::Duration};
 
 use binferry_schemas::gtid::Uuid;
 use rdkafka::{ClientContext, bindings as sys, client::Client, types::RDKafkaErrorCode};
@@ -72,7 +72,7 @@ pub(super) fn topic_id<C: ClientContext>(
             }
         }
         let id = sys::rd_kafka_TopicDescription_topic_id(description);
-        if id == ptr::null() {
+        if id.is_null() {
             return Ok(None);
         }
         let (high, low) = (
