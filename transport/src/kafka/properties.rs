@@ -13,6 +13,10 @@ use super::address::KafkaAddress;
 /// Bytes that a consumer holds ready, besides the portion that is handed out.
 const CONSUMER_QUEUE_KIB: u32 = 4 * 1024;
 
+/// Of an answer, as it is compressed; a larger batch comes alone. librdkafka decompresses an answer as a whole, and rows that are alike
+/// become a few hundred times as many bytes.
+const FETCH_BYTES: u32 = 64 * 1024;
+
 /// What the log's promises rest on.
 const OURS: [&str; 18] = [
     "bootstrap.servers",
@@ -157,12 +161,17 @@ impl Properties {
         let mut config = self.client(address);
         let defaults = [
             ("queued.max.messages.kbytes", CONSUMER_QUEUE_KIB.to_string()),
+            ("fetch.message.max.bytes", FETCH_BYTES.to_string()),
             // By default a consumer whose queue was full pauses for a second.
             ("fetch.queue.backoff.ms", "2".to_owned()),
             ("fetch.error.backoff.ms", "100".to_owned()),
         ];
         for (key, value) in defaults {
-            if !self.has(key) {
+            let alias = match key {
+                "fetch.message.max.bytes" => "max.partition.fetch.bytes",
+                other => other,
+            };
+            if !self.has(key) && !self.has(alias) {
                 config.set(key, value);
             }
         }
