@@ -58,8 +58,8 @@ static ONE: Harmed = Harmed::new();
 static THREE: Harmed = Harmed::new();
 
 /// A capture and an applier, each a process, and a load.
-struct Busy {
-    pair: &'static Pair,
+struct Busy<'a> {
+    pair: &'a Pair,
     database: String,
     pipeline: Pipeline,
     capture: Running,
@@ -67,10 +67,21 @@ struct Busy {
     load: Load,
 }
 
-impl Busy {
-    /// `bootstrap` is how the program reaches the cluster.
+impl Busy<'static> {
     fn start(kafka: &Kafka, bootstrap: &str, purpose: &str, seed: u64) -> Result<Self> {
-        let pair = pair()?;
+        Self::over(pair()?, kafka, bootstrap, purpose, seed)
+    }
+}
+
+impl<'a> Busy<'a> {
+    /// `bootstrap` is how the program reaches the cluster.
+    fn over(
+        pair: &'a Pair,
+        kafka: &Kafka,
+        bootstrap: &str,
+        purpose: &str,
+        seed: u64,
+    ) -> Result<Self> {
         let database = pair.database(purpose)?;
         prepare(&pair.source, &pair.target, &database)?;
         let mut pipeline = Pipeline::in_kafka(&pair.source, &pair.target, &database, kafka)?;
@@ -123,10 +134,10 @@ impl Busy {
         self.load.stop()?;
         let (source, target) = (&self.pair.source, &self.pair.target);
         proved(&self.pipeline, source, target, &self.database)?;
-        for process in [&mut self.capture, &mut self.apply] {
-            ensure!(process.running()?, "it has ended: {}", process.said()?);
+        for (name, process) in [("capture", &mut self.capture), ("apply", &mut self.apply)] {
+            ensure!(process.running()?, "{name} has ended: {}", process.said()?);
             let peak = peak_memory(process.pid()).context("a process without memory")?;
-            ensure!(peak < MEMORY, "{peak} bytes resident");
+            ensure!(peak < MEMORY, "{name} had {peak} bytes resident");
         }
         self.capture.stop()?;
         self.apply.stop()
@@ -192,12 +203,23 @@ fn not_enough_replicas_are_in_sync() -> Result<()> {
 
 #[test]
 fn the_broker_is_away_for_a_minute() -> Result<()> {
-    // Of its own, so that nobody waits for its minute.
-    let kafka = Kafka::start()?;
-    let busy = Busy::start(&kafka, &kafka.bootstrap(), "k_minute", 53)?;
+    // Servers of its own: nobody has to wait for its minute, or to read its binlog.
+    let (pair, kafka) = (Pair::start()?, Kafka::start()?);
+    let busy = Busy::over(&pair, &kafka, &kafka.bootstrap(), "k_minute", 53)?;
+    for server in [&pair.source, &pair.target] {
+        let database = &busy.database;
+        server.sql(&format!(
+            "CREATE TABLE `{database}`.bulk (id INT AUTO_INCREMENT PRIMARY KEY, t LONGTEXT)"
+        ))?;
+    }
     kafka.kill(0)?;
     let back = Instant::now() + Duration::from_secs(60);
     busy.held_up_nowhere_but_in_the_capture(1)?;
+    // More than it may have resident.
+    for _ in 0..30 {
+        let database = &busy.database;
+        pair.source.sql(&format!("INSERT INTO `{database}`.bulk (t) WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 10) SELECT REPEAT(HEX(RANDOM_BYTES(512)), 1024) FROM s"))?;
+    }
     eventually("the progress shows the lag", || {
         let said = busy.capture.said()?;
         let mut progress = said
