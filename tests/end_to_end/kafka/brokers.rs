@@ -202,7 +202,7 @@ fn not_enough_replicas_are_in_sync() -> Result<()> {
 }
 
 #[test]
-fn the_broker_is_away_for_a_minute() -> Result<()> {
+fn a_minute_without_the_broker() -> Result<()> {
     // Servers of its own: nobody has to wait for its minute, or to read its binlog.
     let (pair, kafka) = (Pair::start()?, Kafka::start()?);
     let busy = Busy::over(&pair, &kafka, &kafka.bootstrap(), "k_minute", 53)?;
