@@ -4,7 +4,10 @@
 //! that ran out of time can say why.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -222,6 +225,8 @@ pub(super) struct Cluster {
     /// In no group; the binding hands this client's reports out when it is polled.
     asker: BaseConsumer<Context>,
     trouble: Arc<Trouble>,
+    /// The shortest answer so far, in microseconds.
+    round_trip: AtomicU64,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -251,6 +256,7 @@ impl Cluster {
             patience,
             asker,
             trouble,
+            round_trip: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -260,6 +266,25 @@ impl Cluster {
 
     pub(super) fn client(&self) -> &Client<Context> {
         self.asker.client()
+    }
+
+    /// About the time that a request takes; zero when none has been answered yet.
+    pub(super) fn round_trip(&self) -> Duration {
+        match self.round_trip.load(Ordering::Relaxed) {
+            u64::MAX => Duration::ZERO,
+            micros => Duration::from_micros(micros),
+        }
+    }
+
+    /// The first offset of a topic's one partition, and the one after the last.
+    pub(super) fn bounds(&self, topic: &str) -> Result<(i64, i64), RDKafkaErrorCode> {
+        let asked = Instant::now();
+        let watermarks = self.client().fetch_watermarks(topic, 0, ANSWER);
+        let answer = watermarks.map_err(|error| code_of(&error))?;
+        // Two requests, which go out together.
+        let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.round_trip.fetch_min(micros, Ordering::Relaxed);
+        Ok(answer)
     }
 
     /// For the few questions that only such a client can ask.

@@ -36,7 +36,7 @@ pub use self::{
     topics::Wanted,
 };
 use self::{
-    cluster::{ANSWER, Cluster, code_of},
+    cluster::Cluster,
     reader::{KafkaReader, Spare},
     schemas::Schemas,
     topics::{BATCH_OVERHEAD, Role, Topic},
@@ -248,8 +248,7 @@ impl Log for KafkaLog {
             .shared
             .cluster
             .ask("asking for the log's bounds", move |cluster| {
-                let watermarks = cluster.client().fetch_watermarks(&topic, 0, ANSWER);
-                watermarks.map_err(|error| code_of(&error))
+                cluster.bounds(&topic)
             })
             .await?;
         let offset = |value: i64| Offset(u64::try_from(value).unwrap_or_default());

@@ -3,7 +3,7 @@
 //! Some are part of the log's promises and can't be given; the others win over our defaults. Values may be secrets: no error and no
 //! `Debug` shows one.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use binferry_schemas::fault::{Fault, Kind};
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, types::RDKafkaConfRes};
@@ -14,8 +14,10 @@ use super::address::KafkaAddress;
 const CONSUMER_QUEUE_KIB: u32 = 4 * 1024;
 
 /// Of an answer, as it is compressed; a larger batch comes alone. librdkafka decompresses an answer as a whole, and rows that are alike
-/// become a few hundred times as many bytes.
-const FETCH_BYTES: u32 = 64 * 1024;
+/// become a few hundred times as many bytes. One request is under way at a time, so brokers that are far away get larger ones.
+const FETCH_BYTES: (u32, u32) = (64 * 1024, 1024 * 1024);
+/// The smallest answer suffices up to this round trip: some 30 MB/s, compressed.
+const NEAR: Duration = Duration::from_millis(2);
 
 /// What the log's promises rest on.
 const OURS: [&str; 18] = [
@@ -157,11 +159,12 @@ impl Properties {
     }
 
     /// Reads from an offset that the caller knows, and nothing else: no group, no commit, no reset.
-    pub(super) fn consumer(&self, address: &KafkaAddress) -> ClientConfig {
+    pub(super) fn consumer(&self, address: &KafkaAddress, round_trip: Duration) -> ClientConfig {
         let mut config = self.client(address);
+        let fetch = fetch_bytes(round_trip);
         let defaults = [
             ("queued.max.messages.kbytes", CONSUMER_QUEUE_KIB.to_string()),
-            ("fetch.message.max.bytes", FETCH_BYTES.to_string()),
+            ("fetch.message.max.bytes", fetch.to_string()),
             // By default a consumer whose queue was full pauses for a second.
             ("fetch.queue.backoff.ms", "2".to_owned()),
             ("fetch.error.backoff.ms", "100".to_owned()),
@@ -224,6 +227,13 @@ impl Properties {
     }
 }
 
+/// In proportion to the round trip.
+fn fetch_bytes(round_trip: Duration) -> u32 {
+    let times = round_trip.as_micros() / NEAR.as_micros().max(1);
+    let times = u32::try_from(times).unwrap_or(u32::MAX).max(1);
+    FETCH_BYTES.0.saturating_mul(times).min(FETCH_BYTES.1)
+}
+
 /// librdkafka's errors about a configuration quote the value.
 pub(super) fn from_client(error: rdkafka::error::KafkaError) -> PropertyError {
     use rdkafka::error::KafkaError;
@@ -267,11 +277,19 @@ mod tests {
     }
 
     #[test]
+    fn fetches_grow_with_the_distance() {
+        let bytes = |ms| fetch_bytes(Duration::from_millis(ms));
+        assert_eq!([bytes(0), bytes(1), bytes(3)], [64 * 1024; 3]);
+        assert_eq!(bytes(8), 256 * 1024);
+        assert_eq!([bytes(100), bytes(10_000)], [1024 * 1024; 2]);
+    }
+
+    #[test]
     fn every_default_is_one_that_librdkafka_takes() {
         let given = Properties::default();
         for config in [
             given.client(&address()),
-            given.consumer(&address()),
+            given.consumer(&address(), Duration::ZERO),
             given.producer(&address(), 1_048_588),
         ] {
             config.create_native_config().unwrap();

@@ -40,6 +40,7 @@ const AHEAD: usize = 1;
 const POLL: Duration = Duration::from_millis(100);
 /// The topic's id is confirmed so often while records come, and at the log's end.
 const CONFIRM: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+const PAUSE: Duration = Duration::from_secs(2);
 /// A topic that is missing for so long is gone: a broker that restarts does not know all topics at once.
 const GONE: Duration = Duration::from_secs(10);
 /// The log's end where the last offsets have no record: a new leader may not know the true end for a moment.
@@ -155,7 +156,9 @@ impl Thread {
         let consumer = match self.shared.spare.take() {
             Some(consumer) => consumer,
             None => BaseConsumer::from_config_and_context(
-                &cluster.properties.consumer(&cluster.address),
+                &cluster
+                    .properties
+                    .consumer(&cluster.address, cluster.round_trip()),
                 Context::new(Arc::new(Trouble::default())),
             )
             .map_err(properties::from_client)?,
@@ -311,7 +314,8 @@ impl Thread {
             if !must {
                 return Ok(());
             }
-            std::thread::sleep(POLL);
+            // While a question waits, librdkafka connects again and again; with a pause between questions that is bearable.
+            std::thread::sleep(if self.troubled.is_some() { PAUSE } else { POLL });
         }
     }
 

@@ -145,10 +145,7 @@ type Texts = HashMap<Fingerprint, String>;
 
 /// Everything from `next` to the topic's end as it is now.
 fn consume(cluster: &Cluster, topic: &str, next: i64) -> Result<(Texts, i64), RDKafkaErrorCode> {
-    let (low, high) = cluster
-        .client()
-        .fetch_watermarks(topic, 0, ANSWER)
-        .map_err(|error| code_of(&error))?;
+    let (low, high) = cluster.bounds(topic)?;
     let mut texts = HashMap::new();
     // A topic that was made anew ends before what was read.
     let from = if next > high { low } else { next.max(low) };
@@ -157,7 +154,9 @@ fn consume(cluster: &Cluster, topic: &str, next: i64) -> Result<(Texts, i64), RD
     }
     let code = |error: KafkaError| code_of(&error);
     let consumer: BaseConsumer<Context> = BaseConsumer::from_config_and_context(
-        &cluster.properties.consumer(&cluster.address),
+        &cluster
+            .properties
+            .consumer(&cluster.address, cluster.round_trip()),
         Context::new(Arc::new(Trouble::default())),
     )
     .map_err(code)?;
