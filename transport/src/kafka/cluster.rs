@@ -31,7 +31,7 @@ use crate::error::LogError;
 /// A question that isn't answered by then is asked again.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// More than an attempt to connect to a few brokers makes.
-const REPORTS: usize = 100;
+pub(super) const REPORTS: usize = 100;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 

@@ -73,6 +73,13 @@ struct Shared {
 }
 
 impl Shared {
+    /// Takes what clients have to report that nobody uses at the moment.
+    fn listen(&self) {
+        self.cluster.listen();
+        self.schemas.listen();
+        self.spare.listen();
+    }
+
     fn gone(&self, again: bool) -> LogError {
         LogError::TopicGone {
             log: self.name.clone(),
@@ -86,27 +93,20 @@ impl KafkaLog {
     /// Opens a log that is there. For everyone who only reads.
     pub async fn open(options: KafkaOptions) -> Result<Self, LogError> {
         let cluster = connect(&options)?;
-        let [log, schemas] = topics(&options).map(|(name, _)| name);
-        let missing = |topic: &str| LogError::TopicMissing {
-            log: cluster.name(),
-            topic: topic.to_owned(),
-        };
-        let found = topics::describe(&cluster, &log)
-            .await?
-            .ok_or_else(|| missing(&log))?;
-        let beside = topics::describe(&cluster, &schemas)
-            .await?
-            .ok_or_else(|| missing(&schemas))?;
-        for (name, topic) in [(&log, &found), (&schemas, &beside)] {
+        let mut found = Vec::new();
+        for (name, role) in topics(&options) {
+            let topic = topics::describe(&cluster, &name).await?;
+            let topic = topic.ok_or_else(|| missing(&cluster, &name))?;
+            // The rest is for those who write.
             if topic.partitions != 1 {
-                let role = Role::Log;
                 refuse(
                     &cluster,
-                    topics::judge(name, role, topic, Wanted::default()),
+                    topics::judge(&name, role, &topic, Wanted::default()),
                 )?;
             }
+            found.push(topic);
         }
-        Ok(Self::over(cluster, found, beside.largest_batch()))
+        Self::over(cluster, found)
     }
 
     /// Opens a log for a capture: makes the topics that are missing, and refuses ones that could lose records.
@@ -132,9 +132,7 @@ impl KafkaLog {
             );
         }
         refuse(&cluster, findings)?;
-        let schemas_batch = found.pop().map_or(0, |topic| topic.largest_batch());
-        let log = found.pop().ok_or(LogError::Stopped)?;
-        Ok(Self::over(cluster, log, schemas_batch))
+        Self::over(cluster, found)
     }
 
     /// Everything that is worth telling about the cluster's side, for `check`, and whether there is a log. Changes nothing.
@@ -163,20 +161,32 @@ impl KafkaLog {
         Ok((findings, is_there))
     }
 
-    fn over(cluster: Arc<Cluster>, log: Topic, schemas_batch: usize) -> Self {
+    /// `found`: the topics in the order of `topics`.
+    fn over(cluster: Arc<Cluster>, found: Vec<Topic>) -> Result<Self, LogError> {
+        let [log, schemas] = <[Topic; 2]>::try_from(found).map_err(|_| LogError::Stopped)?;
         let address = &cluster.address;
-        let schemas = Schemas::new(cluster.clone(), address.schemas_topic(), schemas_batch);
-        Self {
+        Ok(Self {
             shared: Arc::new(Shared {
                 name: cluster.name(),
                 topic: address.log_topic(),
                 id: log.id,
                 largest_batch: log.largest_batch(),
-                schemas,
+                schemas: Schemas::new(
+                    cluster.clone(),
+                    address.schemas_topic(),
+                    schemas.largest_batch(),
+                ),
                 spare: Spare::default(),
                 cluster,
             }),
-        }
+        })
+    }
+}
+
+fn missing(cluster: &Cluster, topic: &str) -> LogError {
+    LogError::TopicMissing {
+        log: cluster.name(),
+        topic: topic.to_owned(),
     }
 }
 
@@ -203,10 +213,7 @@ async fn made(cluster: &Arc<Cluster>, name: &str) -> Result<Topic, LogError> {
             return Ok(topic);
         }
         let Some(pause) = pauses.next() else {
-            return Err(LogError::TopicMissing {
-                log: cluster.name(),
-                topic: name.to_owned(),
-            });
+            return Err(missing(cluster, name));
         };
         tokio::time::sleep(pause).await;
     }

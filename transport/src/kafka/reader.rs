@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Shared,
-    cluster::{ANSWER, Context, Trouble, Verdict, code_of, verdict},
+    cluster::{ANSWER, Context, REPORTS, Trouble, Verdict, code_of, verdict},
     properties,
     topic_id::topic_id,
 };
@@ -64,6 +64,14 @@ impl std::fmt::Debug for Spare {
 impl Spare {
     fn take(&self) -> Option<LogConsumer> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    pub(super) fn listen(&self) {
+        for consumer in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for _ in 0..REPORTS {
+                consumer.poll(Duration::ZERO);
+            }
+        }
     }
 
     fn keep(&self, consumer: LogConsumer) {
@@ -293,7 +301,7 @@ impl Thread {
             }
             let cluster = &self.shared.cluster;
             let timeout = if must { ANSWER } else { POLL * 10 };
-            cluster.listen();
+            self.shared.listen();
             self.asked = Instant::now();
             match topic_id(cluster.client(), &self.shared.topic, timeout) {
                 Ok(Some(id)) if id == self.shared.id => {

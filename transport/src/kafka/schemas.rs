@@ -20,7 +20,7 @@ use rdkafka::{
 };
 
 use super::{
-    cluster::{ANSWER, Cluster, Context, Deliveries, Trouble, Verdict, code_of, verdict},
+    cluster::{ANSWER, Cluster, Context, Deliveries, REPORTS, Trouble, Verdict, code_of, verdict},
     properties,
 };
 use crate::error::LogError;
@@ -107,7 +107,9 @@ impl Schemas {
         if let Ok(known) = self.known.try_lock()
             && let Some(producer) = &known.producer
         {
-            producer.poll(Duration::ZERO);
+            for _ in 0..REPORTS {
+                producer.poll(Duration::ZERO);
+            }
         }
     }
 

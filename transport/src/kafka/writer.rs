@@ -493,8 +493,7 @@ impl Thread {
         }
         self.confirmed = Instant::now();
         let cluster = &self.shared.cluster;
-        cluster.listen();
-        self.shared.schemas.listen();
+        self.shared.listen();
         // While somebody waits for an answer, librdkafka connects to brokers that are away without its pauses between (the handling of
         // `RD_KAFKA_OP_CONNECT`). What they acknowledge again is looked at then.
         if self.reports.stall.borrow().is_some() {
