@@ -1,6 +1,7 @@
 //! The peer's jars, fetched once by Maven into the target folder (peers/debezium/pom.xml says which).
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -33,7 +34,11 @@ impl Artifacts {
             .and_then(Path::parent)
             .context("this program lies in no folder")?;
         let version = version().context("the pom names no version of Debezium")?;
-        let folder = target.join("peers").join(format!("debezium-{version}"));
+        // Another pom, another folder: what was fetched for an older one may lie in other places.
+        let mut pom = DefaultHasher::new();
+        POM.hash(&mut pom);
+        let name = format!("debezium-{version}-{:016x}", pom.finish());
+        let folder = target.join("peers").join(name);
         let artifacts = Self { folder };
         for (profile, goal, inside) in PROFILES {
             artifacts.profile(profile, goal, inside)?;
