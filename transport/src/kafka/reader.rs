@@ -122,6 +122,7 @@ struct Thread {
     shared: Arc<Shared>,
     /// Offset of the next record; or of one after it that has none.
     next: u64,
+    /// The log's end when the reader was made, or the newest that it has met.
     end: u64,
     confirmed: Instant,
     /// Not more often than that, also while there is no answer: asking a cluster that is away is work.
@@ -149,7 +150,8 @@ impl Thread {
         };
         match self.read(&consumer) {
             Stop::Closed => {
-                if consumer.unassign().is_ok() {
+                // At the log's end its next question would wait behind the one that the broker holds until something comes.
+                if self.next < self.end && consumer.unassign().is_ok() {
                     self.shared.spare.keep(consumer);
                 }
             }
