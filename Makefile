@@ -34,6 +34,7 @@ strangers: ## reads the golden files with Python's fastavro
 preflight:
 	@command -v $(CARGO) >/dev/null 2>&1 || { echo "missing: Rust (cargo, rustc $$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer). Install it with rustup." >&2; exit 1; }
 	@command -v cc >/dev/null 2>&1 || { echo "missing: a C compiler (cc). On Debian or Ubuntu: apt-get install build-essential" >&2; exit 1; }
+	@command -v perl >/dev/null 2>&1 || { echo "missing: perl, which builds OpenSSL for Kafka's client. On Debian or Ubuntu: apt-get install perl" >&2; exit 1; }
 	@command -v git >/dev/null 2>&1 || { echo "missing: git" >&2; exit 1; }
 	@have=$$(rustc --version | cut -d' ' -f2); want=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); \
 	 [ "$$(printf '%s\n%s\n' "$$want" "$$have" | sort -V | head -n 1)" = "$$want" ] || \
