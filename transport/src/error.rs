@@ -235,9 +235,8 @@ impl Fault for LogError {
             | Self::Kafka { .. }
             | Self::Interrupted { .. }
             | Self::Ended { by: None, .. } => Kind::Unreachable,
-            Self::TooBig { .. } | Self::SchemaClash { .. } | Self::Stopped | Self::Task { .. } => {
-                Kind::Defect
-            }
+            Self::TooBig { .. } => Kind::Configuration,
+            Self::SchemaClash { .. } | Self::Stopped | Self::Task { .. } => Kind::Defect,
         }
     }
 
@@ -286,6 +285,9 @@ impl Fault for LogError {
             Self::Unfit { findings, .. } => {
                 let remedies = findings.iter().filter_map(|found| found.remedy.as_deref());
                 return Some(remedies.collect::<Vec<_>>().join("; "));
+            }
+            Self::TooBig { .. } => {
+                "in Kafka, raise the topic's max.message.bytes: a GTID set, a DDL statement or a list of tables is as large as that"
             }
             Self::MessageTooLarge { .. } => {
                 "start again: chunks then fit the topic's max.message.bytes as it is now; or raise it"

@@ -105,7 +105,14 @@ pub(super) fn verdict(code: RDKafkaErrorCode) -> Verdict {
 
 /// The code within an error, for those that come from a broker or a connection.
 pub(super) fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
-    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)
+    match error {
+        // The binding's own answer leaves these out.
+        KafkaError::AdminOp(code)
+        | KafkaError::OffsetFetch(code)
+        | KafkaError::MetadataFetch(code)
+        | KafkaError::SetPartitionOffset(code) => *code,
+        other => other.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+    }
 }
 
 #[derive(Debug, Clone)]

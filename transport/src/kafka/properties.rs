@@ -20,7 +20,7 @@ const FETCH_BYTES: (u32, u32) = (64 * 1024, 1024 * 1024);
 const NEAR: Duration = Duration::from_millis(2);
 
 /// What the log's promises rest on.
-const OURS: [&str; 18] = [
+const OURS: [&str; 20] = [
     "bootstrap.servers",
     "metadata.broker.list",
     "group.id",
@@ -32,6 +32,8 @@ const OURS: [&str; 18] = [
     "message.timeout.ms",
     "delivery.timeout.ms",
     "message.max.bytes",
+    "queue.buffering.max.messages",
+    "queue.buffering.max.kbytes",
     "message.copy.max.bytes",
     "allow.auto.create.topics",
     "auto.offset.reset",

@@ -35,6 +35,8 @@ use crate::{
 const DOING: &str = "reading";
 /// Records are handed out in portions of about so many bytes.
 const PORTION: usize = 1024 * 1024;
+/// Counted for a record besides its bytes: those of another program may have none.
+const RECORD_OVERHEAD: usize = 64;
 /// Portions that wait to be taken.
 const AHEAD: usize = 1;
 const POLL: Duration = Duration::from_millis(100);
@@ -208,7 +210,7 @@ impl Thread {
                     quiet = None;
                     self.next = offset + 1;
                     let payload = message.payload().unwrap_or_default();
-                    bytes += payload.len();
+                    bytes += payload.len() + RECORD_OVERHEAD;
                     portion.push(Stored {
                         offset: Offset(offset),
                         bytes: payload.to_vec(),
@@ -223,6 +225,7 @@ impl Thread {
                     at_end = self.next >= self.end;
                 }
                 Some(Err(error)) => {
+                    quiet = quiet.map(|_| Instant::now());
                     if let Err(stop) = self.trouble(code_of(&error)) {
                         return stop;
                     }
@@ -308,7 +311,11 @@ impl Thread {
             match topic_id(cluster.client(), &self.shared.topic, timeout) {
                 Ok(Some(id)) if id == self.shared.id => {
                     self.confirmed = Instant::now();
-                    (self.troubled, self.missing) = (None, None);
+                    self.missing = None;
+                    // That the topic is known does not say that its leader answers.
+                    if self.troubled.is_some() && cluster.bounds(&self.shared.topic).is_ok() {
+                        self.troubled = None;
+                    }
                     return Ok(());
                 }
                 Ok(_) => return Err(Stop::Failed(self.shared.gone(true))),
@@ -318,7 +325,10 @@ impl Thread {
                         return Err(Stop::Failed(self.shared.gone(false)));
                     }
                 }
-                Err(code) if verdict(code) == Verdict::Passing => self.endure(code)?,
+                Err(code) if verdict(code) == Verdict::Passing => {
+                    self.missing = None;
+                    self.endure(code)?;
+                }
                 Err(code) => return Err(Stop::Failed(cluster.error(DOING, code))),
             }
             if !must {

@@ -2,7 +2,11 @@
 //!
 //! Judging is pure. What may not be asked for want of an ACL is a finding too, never taken for good.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use binferry_schemas::{
     finding::{Finding, Severity},
@@ -14,7 +18,7 @@ use rdkafka::{
 };
 
 use super::{
-    cluster::{ANSWER, Cluster, Verdict, code_of, verdict},
+    cluster::{ANSWER, Cluster, Verdict, code_of, pauses, verdict},
     topic_id::topic_id,
 };
 use crate::{
@@ -26,6 +30,8 @@ use crate::{
 pub(super) const BATCH_OVERHEAD: usize = 4 * 1024;
 /// Below this, chunks would be so small that the envelope outweighs them.
 const SMALLEST_MESSAGE: usize = 64 * 1024;
+/// So many answers without settings, a quarter of a second apart, are believed.
+const EMPTY_ANSWERS: u32 = 8;
 const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +139,7 @@ async fn settings(
             .await;
         let code = match answer {
             Ok(mut resources) => match resources.pop() {
-                Some(Ok(resource)) => {
+                Some(Ok(resource)) if !resource.entries.is_empty() => {
                     let entries = resource.entries.into_iter();
                     return Ok(Some(
                         entries
@@ -142,7 +148,12 @@ async fn settings(
                     ));
                 }
                 Some(Err(code)) => code,
-                None => RDKafkaErrorCode::Fail,
+                // The binding shows a topic's own error as a topic without settings: we may not ask, or the broker that was asked has
+                // not heard of the topic yet.
+                Some(Ok(_)) | None if attempts < EMPTY_ANSWERS => {
+                    RDKafkaErrorCode::UnknownTopicOrPartition
+                }
+                Some(Ok(_)) | None => return Ok(None),
             },
             Err(error) => code_of(&error),
         };
@@ -193,19 +204,38 @@ pub(super) async fn create(
     let options = AdminOptions::new()
         .request_timeout(Some(CREATE_TIMEOUT))
         .operation_timeout(Some(CREATE_TIMEOUT));
-    let answer = cluster.admin()?.create_topics([&topic], &options).await;
-    let code = match answer.map(|mut results| results.pop()) {
-        Ok(Some(Ok(_))) => {
-            tracing::info!(topic = name, replicas, "made the topic");
-            return Ok(());
+    let admin = cluster.admin()?;
+    let (begun, mut pauses) = (Instant::now(), pauses());
+    let code = loop {
+        let answer = admin.create_topics([&topic], &options).await;
+        let code = match answer.map(|mut results| results.pop()) {
+            Ok(Some(Ok(_))) => {
+                tracing::info!(topic = name, replicas, "made the topic");
+                return Ok(());
+            }
+            Ok(Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists)))) => return Ok(()),
+            Ok(Some(Err((_, code)))) => code,
+            Ok(None) => RDKafkaErrorCode::Fail,
+            Err(error) => code_of(&error),
+        };
+        let pause = pauses.next().unwrap_or_default();
+        if verdict(code) != Verdict::Passing || begun.elapsed() + pause >= cluster.patience {
+            break code;
         }
-        Ok(Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists)))) => return Ok(()),
-        Ok(Some(Err((_, code)))) => code,
-        Ok(None) => RDKafkaErrorCode::Fail,
-        Err(error) => code_of(&error),
+        tokio::time::sleep(pause).await;
     };
     let doing = "making a topic";
     Err(match code {
+        RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig => LogError::Unfit {
+            log: cluster.name(),
+            findings: vec![Finding {
+                severity: Severity::Blocking,
+                subject: format!("making the topic {name}"),
+                found: code.to_string(),
+                reason: "the cluster does not allow one of the settings that we give".to_owned(),
+                remedy: Some("make the topic yourself, as docs/kafka describes it".to_owned()),
+            }],
+        },
         RDKafkaErrorCode::InvalidReplicationFactor => LogError::Unfit {
             log: cluster.name(),
             findings: vec![Finding {
@@ -338,7 +368,7 @@ impl Judge<'_> {
             .setting("min.insync.replicas")
             .and_then(|n| n.parse::<usize>().ok());
         match in_sync {
-            Some(1) if topic.replicas > 2 => self.find(
+            Some(1) if topic.replicas > 1 => self.find(
                 Severity::Warning,
                 "min.insync.replicas",
                 "1",

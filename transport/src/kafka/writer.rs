@@ -11,7 +11,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -56,6 +56,8 @@ type LogProducer = BaseProducer<Context<Reports>>;
 pub(super) struct Reports {
     log: String,
     room: Arc<Semaphore>,
+    /// In flight beyond what room was taken for.
+    debt: AtomicUsize,
     sent: AtomicU64,
     state: Mutex<Delivered>,
     /// Gone when the writer has failed, which closes the channel.
@@ -83,6 +85,7 @@ impl Reports {
         Self {
             log,
             room: Arc::new(Semaphore::new(IN_FLIGHT)),
+            debt: AtomicUsize::new(0),
             sent: AtomicU64::new(0),
             state: Mutex::new(Delivered {
                 count: 0,
@@ -96,6 +99,16 @@ impl Reports {
             undelivered: OnceLock::new(),
             stall: watch::Sender::new(None),
         }
+    }
+
+    /// Makes room again, after what is owed.
+    fn give_back(&self, bytes: usize) {
+        let paid = |debt: usize| Some(debt - debt.min(bytes));
+        let owed = self
+            .debt
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, paid)
+            .unwrap_or_default();
+        self.room.add_permits(bytes - owed.min(bytes));
     }
 
     fn fail(&self, error: LogError) {
@@ -131,7 +144,8 @@ impl Reports {
     /// How long nothing has been acknowledged of what is in flight.
     fn quiet(&self) -> Option<Duration> {
         let state = self.state();
-        (state.count < self.sent.load(Ordering::Acquire)).then(|| state.at.elapsed())
+        let waiting = state.count < self.sent.load(Ordering::Acquire) || state.adrift.is_some();
+        waiting.then(|| state.at.elapsed())
     }
 
     /// The records up to `ordinal` are durable; the last one is at `offset`.
@@ -190,8 +204,7 @@ impl Deliveries for Reports {
             Ok(message) => (message, None),
             Err((error, message)) => (message, Some(error)),
         };
-        self.room
-            .add_permits(message.payload_len() + RECORD_OVERHEAD);
+        self.give_back(message.payload_len() + RECORD_OVERHEAD);
         if let Some(error) = error {
             // What it means is for the thread to find out. Nothing that comes after it counts.
             let _ = self.undelivered.set(code_of(error));
@@ -315,7 +328,8 @@ impl Writer for KafkaWriter {
             .iter()
             .map(|record| record.len() + RECORD_OVERHEAD)
             .sum();
-        self.room(bytes).await?;
+        // Whoever has asked for as much as the records themselves does not wait here.
+        self.room(bytes - records.len() * RECORD_OVERHEAD).await?;
         if self.reports.failure.get().is_some() {
             return Err(self.stopped());
         }
@@ -335,13 +349,15 @@ impl Writer for KafkaWriter {
             }
             self.next += 1;
         }
-        // Given back by the reports, record by record. What was reserved beyond the limit's clamp, or too much, evens out here.
+        // The reports give back what they count, record by record; what was taken for the records is less or more.
         if let Some(reserved) = self.reserved.take() {
-            let extra = reserved.num_permits().saturating_sub(bytes);
-            let lacking = bytes.saturating_sub(reserved.num_permits());
+            let taken = reserved.num_permits();
             reserved.forget();
-            self.reports.room.add_permits(extra);
-            self.reports.room.forget_permits(lacking);
+            if taken >= bytes {
+                self.reports.give_back(taken - bytes);
+            } else {
+                self.reports.debt.fetch_add(bytes - taken, Ordering::AcqRel);
+            }
         }
         Ok(Accepted {
             ordinal: self.next.saturating_sub(1),
