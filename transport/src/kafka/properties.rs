@@ -45,8 +45,9 @@ const OURS: [&str; 20] = [
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PropertyError {
-    #[error("{given:?} is not key=value")]
-    NoValue { given: String },
+    /// What it is instead may be a secret that lost its name.
+    #[error("a client property is not given as key=value")]
+    NoValue,
     #[error("the client property {key} is set by binferry")]
     Ours { key: String },
     #[error("librdkafka has no client property {key:?}")]
@@ -64,7 +65,7 @@ impl Fault for PropertyError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NoValue { .. } => "write it as key=value, for example compression.type=lz4".to_owned(),
+            Self::NoValue => "write it as key=value, for example compression.type=lz4".to_owned(),
             Self::Ours { .. } => {
                 "leave it out: that nothing is lost or repeated rests on it".to_owned()
             }
@@ -88,11 +89,7 @@ impl fmt::Debug for Properties {
 impl Properties {
     /// Adds `key=value`.
     pub fn add(&mut self, given: &str) -> Result<(), PropertyError> {
-        let (key, value) = given
-            .split_once('=')
-            .ok_or_else(|| PropertyError::NoValue {
-                given: given.to_owned(),
-            })?;
+        let (key, value) = given.split_once('=').ok_or(PropertyError::NoValue)?;
         let (key, value) = (key.trim(), value.trim());
         if OURS.contains(&key) {
             return Err(PropertyError::Ours {
@@ -114,16 +111,7 @@ impl Properties {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            self.add(line).map_err(|error| {
-                // A line without '=' may be a secret that lost its name.
-                let error = match error {
-                    PropertyError::NoValue { .. } => PropertyError::NoValue {
-                        given: "…".to_owned(),
-                    },
-                    other => other,
-                };
-                (at + 1, error)
-            })?;
+            self.add(line).map_err(|error| (at + 1, error))?;
         }
         Ok(())
     }
