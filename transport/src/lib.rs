@@ -6,6 +6,7 @@ pub mod fold;
 pub mod kafka;
 pub mod log;
 pub mod resume;
+mod room;
 pub mod session;
 #[cfg(test)]
 mod simulated;

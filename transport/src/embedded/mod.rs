@@ -52,6 +52,7 @@ use crate::{
         Accepted, Bounds, Durable, Log, MAX_RECORD_BYTES, RECORD_BYTES, Reader, Registration,
         Retention, Stall, Writer,
     },
+    room,
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -322,33 +323,14 @@ impl EmbeddedWriter {
     fn stopped(&self) -> LogError {
         self.failure().unwrap_or(LogError::Stopped)
     }
-
-    /// Permits for so many bytes; never none, and never more than there are in all.
-    fn permits(&self, bytes: usize) -> usize {
-        bytes.clamp(1, self.limit)
-    }
 }
 
 #[async_trait]
 impl Writer for EmbeddedWriter {
     async fn room(&mut self, bytes: usize) -> Result<(), LogError> {
-        let have = self
-            .reserved
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = self.permits(bytes).saturating_sub(have);
-        if missing == 0 {
-            return Ok(());
-        }
-        // The limit is below u32::MAX.
-        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
-        let room = self.shared.room.clone().acquire_many_owned(missing).await;
-        let more = room.map_err(|_| self.stopped())?;
-        match &mut self.reserved {
-            Some(reserved) => reserved.merge(more),
-            None => self.reserved = Some(more),
-        }
-        Ok(())
+        let reserved =
+            room::reserve(&self.shared.room, &mut self.reserved, bytes, self.limit).await;
+        reserved.map_err(|_| self.stopped())
     }
 
     async fn append(&mut self, records: Vec<Vec<u8>>) -> Result<Accepted, LogError> {
@@ -383,13 +365,8 @@ impl Writer for EmbeddedWriter {
     }
 
     async fn wait(&mut self, accepted: Accepted) -> Result<Durable, LogError> {
-        let reached =
-            |durable: &Option<Durable>| durable.is_some_and(|d| d.ordinal >= accepted.ordinal);
-        let outcome = self.durable.wait_for(reached).await.map(|durable| *durable);
-        match outcome {
-            Ok(Some(durable)) => Ok(durable),
-            _ => Err(self.stopped()),
-        }
+        let durable = room::durable(&mut self.durable, accepted).await;
+        durable.ok_or_else(|| self.stopped())
     }
 
     fn failure(&self) -> Option<LogError> {

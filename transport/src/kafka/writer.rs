@@ -35,6 +35,7 @@ use super::{
 use crate::{
     error::LogError,
     log::{Accepted, Durable, Retention, Stall, Writer},
+    room,
 };
 
 const DOING: &str = "writing";
@@ -294,23 +295,9 @@ impl KafkaWriter {
 #[async_trait]
 impl Writer for KafkaWriter {
     async fn room(&mut self, bytes: usize) -> Result<(), LogError> {
-        let have = self
-            .reserved
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = bytes.clamp(1, IN_FLIGHT).saturating_sub(have);
-        if missing == 0 {
-            return Ok(());
-        }
-        // The limit is below u32::MAX.
-        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
-        let room = self.reports.room.clone().acquire_many_owned(missing).await;
-        let more = room.map_err(|_| self.stopped())?;
-        match &mut self.reserved {
-            Some(reserved) => reserved.merge(more),
-            None => self.reserved = Some(more),
-        }
-        Ok(())
+        let reserved =
+            room::reserve(&self.reports.room, &mut self.reserved, bytes, IN_FLIGHT).await;
+        reserved.map_err(|_| self.stopped())
     }
 
     async fn append(&mut self, records: Vec<Vec<u8>>) -> Result<Accepted, LogError> {
@@ -369,13 +356,8 @@ impl Writer for KafkaWriter {
     }
 
     async fn wait(&mut self, accepted: Accepted) -> Result<Durable, LogError> {
-        let reached =
-            |durable: &Option<Durable>| durable.is_some_and(|d| d.ordinal >= accepted.ordinal);
-        let outcome = self.durable.wait_for(reached).await.map(|durable| *durable);
-        match outcome {
-            Ok(Some(durable)) => Ok(durable),
-            _ => Err(self.stopped()),
-        }
+        let durable = room::durable(&mut self.durable, accepted).await;
+        durable.ok_or_else(|| self.stopped())
     }
 
     fn failure(&self) -> Option<LogError> {
