@@ -14,6 +14,7 @@ mod change;
 mod connection;
 mod error;
 mod executor;
+mod joiner;
 mod net;
 mod options;
 mod place;
