@@ -271,7 +271,7 @@ pub(super) fn judge(name: &str, role: Role, topic: &Topic, wanted: Wanted) -> Ve
             Severity::Warning,
             "settings",
             "not shown to us",
-            "whether retention, compaction or an election could lose records cannot be seen",
+            "whether retention, compaction or an election could lose records cannot be seen, and max.message.bytes is taken to be Kafka's default",
             format!("allow DescribeConfigs on the topic {name}"),
         );
         return judge.findings;
