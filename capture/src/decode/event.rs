@@ -57,7 +57,8 @@ const IGNORABLE: u16 = 0x80;
 const NOT_YET: &str = "this version of the program does not carry it";
 const ROW_FORMAT: &str =
     "SET PERSIST binlog_format = ROW on the source, and check that no session sets another value";
-const SINCE_5_6: &str = "the source must write row events of version 2: MySQL 5.6 or newer, with log_bin_use_v1_row_events = OFF";
+const SINCE_5_1: &str =
+    "the source must write row events of version 1 or 2: a release of MySQL or MariaDB";
 
 impl<'a> Decoded<'a> {
     /// Decodes the body of an event of type `type_code` with the header's `flags`.
@@ -71,7 +72,7 @@ impl<'a> Decoded<'a> {
             })
         };
         match type_code {
-            30..=32 => RowsEvent::parse(type_code, body).map(Self::Rows),
+            23..=25 | 30..=32 => RowsEvent::parse(type_code, body).map(Self::Rows),
             19 => table_map::table_id(body)
                 .map(Self::TableMap)
                 .map_err(malformed("TABLE_MAP")),
@@ -97,8 +98,11 @@ impl<'a> Decoded<'a> {
                 "a transaction without a GTID cannot be accounted for",
                 "turn GTIDs on at the source: gtid_mode = ON, enforce_gtid_consistency = ON; anonymous transactions that were written before it cannot be carried",
             ),
-            // PRE_GA rows events 20-22, V1 23-25.
-            20..=25 => unsupported("rows V1", "the format is that of MySQL 5.5", SINCE_5_6),
+            20..=22 => unsupported(
+                "rows of a pre-release",
+                "the format is that of the first builds of MySQL 5.1",
+                SINCE_5_1,
+            ),
             26 => unsupported(
                 "INCIDENT",
                 "the source states that events are missing from its binlog",

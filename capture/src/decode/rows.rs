@@ -1,12 +1,13 @@
-//! Rows events: WRITE_ROWS (30), UPDATE_ROWS (31), DELETE_ROWS (32), version 2.
+//! Rows events: WRITE_ROWS, UPDATE_ROWS, DELETE_ROWS, in version 2 (30, 31, 32) and in version 1 (23, 24, 25: MariaDB, and MySQL before
+//! 5.6).
 //!
 //! ```text
-//! u48 table id | u16 flags | u16 length of the extra information, itself included | extra information
+//! u48 table id | u16 flags | version 2: u16 length of the extra information, itself included | extra information
 //! | length-encoded columns | bitmap of the columns in the image | UPDATE: bitmap of those in the after image
 //! | (image | UPDATE: after image)*
 //! ```
 //!
-//! The extra information is about NDB and partitions. (`libs/mysql/binlog/event/rows_event.h`.)
+//! The extra information is about NDB and partitions, and says nothing about values. (`libs/mysql/binlog/event/rows_event.h`.)
 
 use binferry_schemas::record::{ChangesBuffer, Operation};
 
@@ -35,23 +36,26 @@ pub struct RowsEvent<'a> {
 impl<'a> RowsEvent<'a> {
     pub(super) fn parse(type_code: u8, body: &'a [u8]) -> Result<Self, DecodeError> {
         let (event, operation) = match type_code {
+            23 => ("WRITE_ROWS_V1", Operation::Insert),
+            24 => ("UPDATE_ROWS_V1", Operation::Update),
+            25 => ("DELETE_ROWS_V1", Operation::Delete),
             30 => ("WRITE_ROWS", Operation::Insert),
             31 => ("UPDATE_ROWS", Operation::Update),
             _ => ("DELETE_ROWS", Operation::Delete),
         };
-        Self::read(operation, body).map_err(|Flaw(flaw)| DecodeError::Malformed { event, flaw })
+        Self::read(operation, type_code >= 30, body)
+            .map_err(|Flaw(flaw)| DecodeError::Malformed { event, flaw })
     }
 
-    fn read(operation: Operation, body: &'a [u8]) -> Read<Self> {
+    fn read(operation: Operation, has_extra: bool, body: &'a [u8]) -> Read<Self> {
         let mut cursor = Cursor::new(body);
         let table_id = cursor.u48()?;
         let flags = cursor.u16()?;
-        let extra = usize::from(cursor.u16()?);
-        cursor.take(
-            extra
-                .checked_sub(2)
-                .ok_or(Flaw("states an impossible length"))?,
-        )?;
+        if has_extra {
+            let extra = usize::from(cursor.u16()?);
+            let extra = extra.checked_sub(2);
+            cursor.take(extra.ok_or(Flaw("states an impossible length"))?)?;
+        }
         let columns = cursor.length_encoded()?;
         let columns = usize::try_from(columns).map_err(|_| Flaw("has too many columns"))?;
         let bitmap = columns.div_ceil(8);
@@ -183,5 +187,26 @@ mod tests {
         }
         // An extra length that does not count itself.
         assert!(RowsEvent::parse(30, b"\xff\xff\xff\0\0\0\x01\0\x01\0\0").is_err());
+    }
+
+    #[test]
+    fn versions_and_extra_information_lead_to_the_same_rows() {
+        // One column, one row of four bytes.
+        let rows = b"\x01\x01\x00\x2a\0\0\0";
+        let head = b"\x07\0\0\0\0\0\x01\0";
+        let v1 = [&head[..], rows].concat();
+        let plain = [&head[..], b"\x02\0", rows].concat();
+        // The place of a row in its partition, and what NDB adds.
+        let partition = [&head[..], b"\x05\0\x01\x03\0", rows].concat();
+        let ndb = [&head[..], b"\x08\0\0\x04\0\x01\x02\x03", rows].concat();
+        for (code, body) in [(23, v1), (30, plain), (30, partition), (30, ndb)] {
+            let event = RowsEvent::parse(code, &body).unwrap();
+            assert_eq!((event.table_id(), event.columns), (7, 1));
+            assert_eq!(event.rows, b"\0\x2a\0\0\0");
+            assert!(event.ends_statement() && event.operation() == Operation::Insert);
+            for end in 0..body.len() - 5 {
+                assert!(RowsEvent::parse(code, &body[..end]).is_err());
+            }
+        }
     }
 }
