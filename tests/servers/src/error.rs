@@ -25,11 +25,14 @@ pub enum Error {
         address: String,
     },
     #[error(
-        "{} names {given} server(s) and this process needs at least {needed} at once; name more of them, \
-         comma separated, or unset it",
-        crate::ADDRESSES
+        "{variable} names {given} server(s) and this process needs at least {needed} at once; name more of them, \
+         comma separated, or unset it"
     )]
-    TooFewAddresses { given: usize, needed: usize },
+    TooFewAddresses {
+        variable: &'static str,
+        given: usize,
+        needed: usize,
+    },
     #[error("{variable}: cannot read {address:?}: {reason}; it must look like {form}")]
     BadAddress {
         variable: &'static str,

@@ -5,8 +5,11 @@
 //!    servers can't be killed, paused or started with other options: tests that need that fail and say so;
 //! 2. Docker, with the feature `docker` (compiled in the project's checks, but not exercised where it was written);
 //! 3. `mysqld` on the PATH;
-//! 4. Debian's packages of MySQL, unpacked into the target folder without installing them: needs Linux on x86-64 or arm64, a
+//! 4. Debian's packages of it, unpacked into the target folder without installing them: needs Linux on x86-64 or arm64, a
 //!    mirror the first time, and nothing else.
+//!
+//! MariaDB servers come in the same ways, a release line each ([`Release`]): their addresses are in
+//! `BINFERRY_TEST_MARIADB_10_11` and `BINFERRY_TEST_MARIADB_11_8`, their program is `mariadbd`, and they have the same handle.
 //!
 //! Kafka clusters come in the same manner:
 //! 1. addresses in the environment: `BINFERRY_TEST_KAFKA=host:port[,host:port]`, a cluster that lets everyone make topics;
@@ -25,6 +28,16 @@
 //! server.kill()?;
 //! server.start_again()?;
 //! assert_eq!(server.value("SELECT @@binlog_row_image")?, "MINIMAL");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```no_run
+//! # fn main() -> binferry_servers::Result<()> {
+//! use binferry_servers::{MySql, Release, database, mariadb};
+//! let own = MySql::builder().release(Release::MariaDb11_8).arg("--binlog-row-image=MINIMAL").start()?;
+//! let shared = mariadb(Release::MariaDb10_11)?;
+//! let name = database([&own, shared], "orders")?;
 //! # Ok(())
 //! # }
 //! ```
@@ -58,10 +71,10 @@ mod shared;
 pub use error::{Error, FailedWay, Result};
 pub use kafka::{Builder as KafkaBuilder, Kafka, kafka};
 pub use keeper::{peak_memory, spawn};
-pub use mysql::{Builder, MySql, sysbench};
+pub use mysql::{Builder, MySql, Release, sysbench};
 pub use proxy::{CommitFault, Proxy};
 pub use query::TextRow;
-pub use shared::{Pair, pair};
+pub use shared::{Pair, database, mariadb, pair};
 
 /// The environment variable with the addresses of servers that run already.
 pub const ADDRESSES: &str = "BINFERRY_TEST_MYSQL";

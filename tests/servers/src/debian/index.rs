@@ -7,16 +7,26 @@ use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, Result};
 
-/// Needed by maintainer scripts and services only, which are never run here.
-const NOT_NEEDED: [&str; 9] = [
+/// Needed by maintainer scripts, services and clustering only, which are never run here.
+const NOT_NEEDED: [&str; 19] = [
     "adduser",
     "debconf",
     "debianutils",
+    "galera-4",
+    "gawk",
+    "iproute2",
+    "libconfig-inifiles-perl",
+    "libdbi-perl",
+    "libpam0g",
+    "lsof",
     "lsb-base",
     "passwd",
     "perl",
     "perl-base",
+    "procps",
     "psmisc",
+    "rsync",
+    "socat",
     "systemd",
 ];
 

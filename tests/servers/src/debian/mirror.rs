@@ -11,8 +11,6 @@ use crate::error::{Error, Result};
 /// Overrides the mirror: `http://host/debian`.
 pub(crate) const MIRROR: &str = "BINFERRY_DEBIAN_MIRROR";
 const PUBLIC: &str = "https://deb.debian.org/debian";
-/// The suite that always has a current MySQL: stable releases of Debian carry MariaDB only.
-const SUITE: &str = "sid";
 
 /// Well above any package or index: a bound against an endless answer, not an expectation.
 const MOST_BYTES: u64 = 1 << 30;
@@ -24,7 +22,7 @@ pub(super) struct Mirror {
 }
 
 /// The first mirror that answers, with its index: the environment's alone if it names one, else apt's own, then the public one.
-pub(super) fn index(architecture: &str) -> Result<(Mirror, Index)> {
+pub(super) fn index(suite: &str, architecture: &str) -> Result<(Mirror, Index)> {
     let candidates = match std::env::var(MIRROR) {
         Ok(url) if !url.is_empty() => vec![url],
         _ => {
@@ -39,7 +37,7 @@ pub(super) fn index(architecture: &str) -> Result<(Mirror, Index)> {
     };
     for url in candidates {
         let mirror = Mirror::new(&url);
-        match mirror.index(architecture) {
+        match mirror.index(suite, architecture) {
             Ok(index) => return Ok((mirror, index)),
             Err(error) => failure = error,
         }
@@ -59,8 +57,8 @@ impl Mirror {
         }
     }
 
-    fn index(&self, architecture: &str) -> Result<Index> {
-        let path = format!("dists/{SUITE}/main/binary-{architecture}/Packages.xz");
+    fn index(&self, suite: &str, architecture: &str) -> Result<Index> {
+        let path = format!("dists/{suite}/main/binary-{architecture}/Packages.xz");
         let packed = self.get(&path)?;
         let mut text = Vec::new();
         lzma_rust2::XzReader::new(packed.as_slice(), true)

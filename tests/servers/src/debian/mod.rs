@@ -11,6 +11,7 @@ mod archive;
 mod index;
 mod mirror;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -29,13 +30,19 @@ impl Root {
         &self.path
     }
 
-    /// The folder of the shared libraries, which holds the loader too.
-    pub(crate) fn libraries(&self) -> PathBuf {
-        self.path.join("usr/lib").join(Machine::TRIPLE)
+    /// The folders of the shared libraries, as the loader wants them named. The older suites have two.
+    pub(crate) fn libraries(&self) -> OsString {
+        let folders = self.library_folders();
+        std::env::join_paths(&folders).unwrap_or_else(|_| folders[0].clone().into())
     }
 
     pub(crate) fn loader(&self) -> PathBuf {
-        self.libraries().join(Machine::LOADER)
+        let [usr, old] = self.library_folders().map(|f| f.join(Machine::LOADER));
+        if usr.exists() { usr } else { old }
+    }
+
+    fn library_folders(&self) -> [PathBuf; 2] {
+        ["usr/lib", "lib"].map(|folder| self.path.join(folder).join(Machine::TRIPLE))
     }
 }
 
@@ -56,9 +63,9 @@ impl Machine {
     const LOADER: &'static str = "ld-linux-x86-64.so.2";
 }
 
-/// The newest unpacked folder named `NAME-<version>`, or a new one with `packages` and their dependencies; the version is
-/// that of the first package.
-pub(crate) fn unpacked(name: &str, packages: &[&str]) -> Result<Root> {
+/// The newest unpacked folder named `NAME-<version>`, or a new one with `packages` of a suite and their dependencies; the
+/// version is that of the first package.
+pub(crate) fn unpacked(name: &str, suite: &str, packages: &[&str]) -> Result<Root> {
     if !cfg!(all(
         target_os = "linux",
         any(target_arch = "x86_64", target_arch = "aarch64")
@@ -73,7 +80,7 @@ pub(crate) fn unpacked(name: &str, packages: &[&str]) -> Result<Root> {
     if let Some(path) = newest(&base, name)? {
         return Ok(Root { path });
     }
-    let (mirror, index) = mirror::index(Machine::ARCHITECTURE)?;
+    let (mirror, index) = mirror::index(suite, Machine::ARCHITECTURE)?;
     let chosen = index.closure(packages)?;
     let version = file_name(&chosen[0].version);
     // Under the lock nobody else is unpacking: whatever lies there was left by a process that died.

@@ -18,11 +18,10 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 use tokio::runtime::Runtime;
 
+use super::release::Release;
 use super::{Control, Launch};
 use crate::error::{Error, Result};
 
-const IMAGE: &str = "mysql";
-const TAG: &str = "9";
 const PORT: u16 = 3306;
 /// Where a container's id is kept, for whoever cleans up after us.
 const ID_FILE: &str = "container";
@@ -31,6 +30,7 @@ const SHUTDOWN: i32 = 120;
 
 #[derive(Debug)]
 pub(super) struct Container {
+    release: Release,
     folder: PathBuf,
     running: Option<(ContainerAsync<GenericImage>, Vec<String>)>,
 }
@@ -56,10 +56,11 @@ pub(crate) fn remove_abandoned(process: &Path) {
 }
 
 impl Container {
-    pub(super) fn new(folder: &Path) -> Result<Self> {
+    pub(super) fn new(release: Release, folder: &Path) -> Result<Self> {
         let data = folder.join("data");
         std::fs::create_dir(&data).map_err(|e| Error::file("create", &data, e))?;
         Ok(Container {
+            release,
             folder: folder.to_owned(),
             running: None,
         })
@@ -72,12 +73,18 @@ impl Container {
             rustix::process::getegid().as_raw()
         );
         let data = self.folder.join("data").display().to_string();
-        let request = GenericImage::new(IMAGE, TAG)
+        let (image, tag) = self.release.image();
+        let (no_password, root_host) = if self.release.is_mariadb() {
+            ("MARIADB_ALLOW_EMPTY_ROOT_PASSWORD", "MARIADB_ROOT_HOST")
+        } else {
+            ("MYSQL_ALLOW_EMPTY_PASSWORD", "MYSQL_ROOT_HOST")
+        };
+        let request = GenericImage::new(image, tag)
             .with_mapped_port(launch.port, PORT.tcp())
             .with_mount(Mount::bind_mount(data, "/var/lib/mysql"))
             .with_user(user)
-            .with_env_var("MYSQL_ALLOW_EMPTY_PASSWORD", "yes")
-            .with_env_var("MYSQL_ROOT_HOST", "%")
+            .with_env_var(no_password, "yes")
+            .with_env_var(root_host, "%")
             .with_cmd(launch.args.clone());
         let container = blocking(async { request.start().await.map_err(failed) })?;
         let file = self.folder.join(ID_FILE);
@@ -122,7 +129,7 @@ impl Control for Container {
             return Ok(());
         }
         Err(Error::Program {
-            program: format!("the container of image {IMAGE}:{TAG}"),
+            program: format!("the container of the {}", self.release.server()),
             reason: "it has ended".into(),
             log: self.last_words(),
         })

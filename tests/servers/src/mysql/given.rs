@@ -10,24 +10,26 @@ use crate::query::Login;
 /// The servers of the environment, each lent to one handle at a time.
 #[derive(Debug)]
 pub(super) struct Addresses {
+    variable: &'static str,
     all: Vec<Login>,
     lent: Mutex<Vec<bool>>,
 }
 
 impl Addresses {
-    pub(super) fn from_environment() -> Result<Option<Self>> {
-        match std::env::var(crate::ADDRESSES) {
-            Ok(list) if !list.trim().is_empty() => Self::parse(&list).map(Some),
+    pub(super) fn from_environment(variable: &'static str) -> Result<Option<Self>> {
+        match std::env::var(variable) {
+            Ok(list) if !list.trim().is_empty() => Self::parse(variable, &list).map(Some),
             _ => Ok(None),
         }
     }
 
-    fn parse(list: &str) -> Result<Self> {
+    fn parse(variable: &'static str, list: &str) -> Result<Self> {
         let all = list
             .split(',')
-            .map(|address| login(address.trim()))
+            .map(|address| login(variable, address.trim()))
             .collect::<Result<Vec<_>>>()?;
         Ok(Addresses {
+            variable,
             lent: Mutex::new(vec![false; all.len()]),
             all,
         })
@@ -37,6 +39,7 @@ impl Addresses {
         let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(index) = lent.iter().position(|taken| !taken) else {
             return Err(Error::TooFewAddresses {
+                variable: self.variable,
                 given: self.all.len(),
                 needed: self.all.len() + 1,
             });
@@ -73,7 +76,7 @@ impl Drop for Lent {
     }
 }
 
-fn login(address: &str) -> Result<Login> {
+fn login(variable: &'static str, address: &str) -> Result<Login> {
     let bad = |reason: String| Error::BadAddress {
         // The password stays out of messages.
         address: match address.rsplit_once('@') {
@@ -81,7 +84,7 @@ fn login(address: &str) -> Result<Login> {
             None => address.to_owned(),
         },
         reason,
-        variable: crate::ADDRESSES,
+        variable,
         form: "mysql://user:password@host:port",
     };
     let opts = Opts::from_url(address).map_err(|e| bad(e.to_string()))?;
@@ -100,7 +103,8 @@ mod tests {
     #[test]
     fn several_addresses_each_lent_once() {
         let list = "mysql://root:pw@127.0.0.1:3307, mysql://admin@db.example:3308";
-        let addresses: &'static Addresses = Box::leak(Box::new(Addresses::parse(list).unwrap()));
+        let addresses: &'static Addresses =
+            Box::leak(Box::new(Addresses::parse(crate::ADDRESSES, list).unwrap()));
         let first = addresses.borrow().unwrap();
         let second = addresses.borrow().unwrap();
         assert_eq!((first.login().port, second.login().port), (3307, 3308));
@@ -116,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_bad_address_shows_no_password() {
-        let error = Addresses::parse("mysql://root:secret@[host")
+        let error = Addresses::parse(crate::ADDRESSES, "mysql://root:secret@[host")
             .unwrap_err()
             .to_string();
         assert!(!error.contains("secret"), "{error}");

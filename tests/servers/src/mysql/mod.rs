@@ -1,4 +1,4 @@
-//! MySQL servers: [`MySql::builder`] starts one, the handle asks, kills, pauses and restarts it, and removes it when dropped.
+//! MySQL and MariaDB servers: [`MySql::builder`] starts one, the handle asks, kills, pauses and restarts it, and removes it when dropped.
 //!
 //! A server's port, folder and uuid stay the same through [`MySql::kill`], [`MySql::start_again`] and [`MySql::restart`]. All
 //! methods take `&self`, so that servers can be shared by tests; they block, and may be called from asynchronous code too.
@@ -8,6 +8,7 @@ pub(crate) mod docker;
 mod given;
 mod process;
 mod programs;
+mod release;
 mod template;
 mod way;
 
@@ -19,6 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use programs::sysbench;
+pub use release::Release;
 
 use crate::error::{Error, Result};
 use crate::place::Folder;
@@ -32,31 +34,23 @@ const STARTUP: Duration = Duration::from_secs(90);
 /// A query of a test that takes longer hangs.
 const QUERY: Duration = Duration::from_secs(120);
 
-/// Settings of every server here: what Binferry needs of a source, and what makes a server small. Later ones win, so that
-/// [`Builder::arg`] overrides them.
-const DEFAULTS: [&str; 10] = [
-    "--mysqlx=OFF",
-    "--log-bin=binlog",
-    "--gtid-mode=ON",
-    "--enforce-gtid-consistency=ON",
-    "--binlog-row-metadata=FULL",
-    "--innodb-buffer-pool-size=128M",
-    "--innodb-buffer-pool-load-at-startup=OFF",
-    "--innodb-buffer-pool-dump-at-shutdown=OFF",
-    "--secure-file-priv=",
-    "--local-infile=ON",
-];
-
 /// What a server is started with. See [`MySql::builder`].
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Builder {
+    release: Release,
     server_id: Option<u32>,
     args: Vec<String>,
     init_args: Vec<String>,
 }
 
 impl Builder {
+    /// The product and its release line; MySQL when not called.
+    pub fn release(mut self, release: Release) -> Self {
+        self.release = release;
+        self
+    }
+
     /// `server_id`; without it each server of the process gets the next number, from 1.
     pub fn server_id(mut self, id: u32) -> Self {
         self.server_id = Some(id);
@@ -123,10 +117,11 @@ struct Own {
     launch: Launch,
 }
 
-/// A running MySQL server, killed and removed when dropped.
+/// A running MySQL or MariaDB server, killed and removed when dropped.
 #[derive(Debug)]
 pub struct MySql {
     backing: Backing,
+    release: Release,
     login: Login,
     server_id: u32,
     programs: Option<Programs>,
@@ -146,7 +141,7 @@ impl MySql {
 
     fn launch(builder: Builder) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        match way::chosen()? {
+        match way::chosen(builder.release)? {
             Way::Given(addresses) => Self::borrow(addresses.borrow()?, &builder),
             #[cfg(feature = "docker")]
             Way::Docker => {
@@ -154,7 +149,7 @@ impl MySql {
                     .server_id
                     .unwrap_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed));
                 let folder = Folder::new()?;
-                let control = docker::Container::new(folder.path())?;
+                let control = docker::Container::new(builder.release, folder.path())?;
                 Self::own(Box::new(control), builder, id, folder, None, None)
             }
             Way::Programs(programs) => {
@@ -177,6 +172,7 @@ impl MySql {
         let login = lent.login().clone();
         let server = MySql {
             backing: Backing::Given { _lent: lent },
+            release: builder.release,
             login,
             server_id: 0,
             programs: None,
@@ -202,7 +198,8 @@ impl MySql {
         socket: Option<PathBuf>,
         programs: Option<Programs>,
     ) -> Result<Self> {
-        let mut args: Vec<String> = DEFAULTS.iter().map(|&s| s.to_owned()).collect();
+        let release = builder.release;
+        let mut args: Vec<String> = release.defaults().map(str::to_owned).collect();
         args.push(format!("--server-id={server_id}"));
         args.extend(builder.init_args);
         args.extend(builder.args);
@@ -211,6 +208,7 @@ impl MySql {
                 control,
                 launch: Launch { port: 0, args },
             })),
+            release,
             login: Login {
                 host: "127.0.0.1".into(),
                 port: 0,
@@ -240,7 +238,7 @@ impl MySql {
 
     fn not_ours(&self, operation: &'static str) -> Error {
         Error::NotOurs {
-            variable: crate::ADDRESSES,
+            variable: self.release.variable(),
             operation,
             address: format!("{}:{}", self.login.host, self.login.port),
         }
@@ -251,6 +249,10 @@ impl MySql {
             Backing::Given { .. } => Err(self.not_ours(operation)),
             Backing::Own(own) => Ok(own.lock().unwrap_or_else(PoisonError::into_inner)),
         }
+    }
+
+    pub fn release(&self) -> Release {
+        self.release
     }
 
     pub fn host(&self) -> &str {
@@ -295,9 +297,11 @@ impl MySql {
         Some(self.folder.as_ref()?.path().join("data"))
     }
 
-    /// The certificate that the server's own certificate is signed with, for `verify-ca`. The server made both itself.
+    /// The certificate that the server's own certificate is signed with, for `verify-ca`. The server made both itself;
+    /// MariaDB makes no such file.
     pub fn ca_file(&self) -> Option<PathBuf> {
-        Some(self.data_dir()?.join("ca.pem"))
+        let file = self.data_dir()?.join("ca.pem");
+        (!self.release.is_mariadb()).then_some(file)
     }
 
     /// The id of the server's process, while it is one of ours and runs.
@@ -393,7 +397,7 @@ impl MySql {
         self.locked("resume")?.control.resume(self.login.port)
     }
 
-    /// The `mysql` client, to connect as the administrator.
+    /// The `mysql` (or `mariadb`) client, to connect as the administrator.
     pub fn client(&self) -> Result<Command> {
         self.program("mysql")
     }
@@ -404,14 +408,18 @@ impl MySql {
         self.program("mysqlbinlog")
     }
 
-    /// Any client program, with the options to connect as the administrator.
+    /// Any client program by MySQL's name for it (`mysqldump` is `mariadb-dump` for such a server), with the options to connect as the administrator.
     pub fn program(&self, name: &str) -> Result<Command> {
-        let mut command = programs::client(self.programs.as_ref(), name)?;
+        let mut command = programs::client(self.release, self.programs.as_ref(), name)?;
         command
             .arg("--protocol=TCP")
             .arg(format!("--host={}", self.login.host))
             .arg(format!("--port={}", self.login.port))
             .arg(format!("--user={}", self.login.user));
+        if self.release.is_mariadb() {
+            // Its newer clients want a certificate that they can verify of whoever takes no password.
+            command.arg("--skip-ssl");
+        }
         if !self.login.password.is_empty() {
             // Not on the command line, where everyone on the machine can read it.
             command.env("MYSQL_PWD", &self.login.password);

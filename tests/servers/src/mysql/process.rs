@@ -25,10 +25,10 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn new(programs: Programs, folder: &Path, socket: PathBuf) -> Self {
         Process {
+            child: Supervised::new(programs.release.program(), folder.join("mysqld.log")),
             programs,
             data: folder.join("data"),
             socket,
-            child: Supervised::new("mysqld", folder.join("mysqld.log")),
         }
     }
 

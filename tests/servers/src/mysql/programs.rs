@@ -1,20 +1,17 @@
-//! MySQL's programs, and how to start them: from the PATH, or from Debian's packages through their own loader.
+//! The servers' programs, and how to start them: from the PATH, or from Debian's packages through their own loader.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use super::release::{Packages, Release};
 use crate::debian::{self, Root};
 use crate::error::{Error, Result};
-
-const PACKAGES: [&str; 3] = ["mysql-server-core", "mysql-client-core", "mysql-client"];
-
-/// The oldest major version that has the options every server here is started with.
-const OLDEST: u32 = 8;
 
 /// A place from which the server and its clients run.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
+    pub(super) release: Release,
     origin: Origin,
     /// Of the server, as it prints it: `9.7.4-2`.
     pub(crate) version: String,
@@ -27,18 +24,26 @@ enum Origin {
 }
 
 impl Programs {
-    /// `mysqld` on the PATH, or where distributions put it, which is not on every user's PATH.
-    pub(crate) fn on_path() -> Result<Self> {
-        let mysqld = find("mysqld").ok_or_else(|| Error::system("mysqld", "not on the PATH"))?;
-        Self::with_version(Origin::Path(mysqld))
+    /// The server on the PATH, or where distributions put it, which is not on every user's PATH.
+    pub(crate) fn on_path(release: Release) -> Result<Self> {
+        let name = release.program();
+        let server = find(name).ok_or_else(|| Error::system(name, "not on the PATH"))?;
+        Self::with_version(release, Origin::Path(server))
     }
 
-    pub(crate) fn from_packages() -> Result<Self> {
-        Self::with_version(Origin::Packages(debian::unpacked("mysql", &PACKAGES)?))
+    pub(crate) fn from_packages(release: Release) -> Result<Self> {
+        let Packages {
+            folder,
+            suite,
+            names,
+        } = release.packages();
+        let root = debian::unpacked(folder, suite, names)?;
+        Self::with_version(release, Origin::Packages(root))
     }
 
-    fn with_version(origin: Origin) -> Result<Self> {
+    fn with_version(release: Release, origin: Origin) -> Result<Self> {
         let mut programs = Programs {
+            release,
             origin,
             version: String::new(),
         };
@@ -46,36 +51,37 @@ impl Programs {
             .server()
             .arg("--version")
             .output()
-            .map_err(|e| Error::system("run mysqld --version", e))?;
+            .map_err(|e| Error::system("run the server with --version", e))?;
         let printed = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);
         match version(&printed) {
-            Some((major, version)) if major >= OLDEST && !printed.contains("MariaDB") => {
+            Some(version) if release.accepts(version) => {
                 programs.version = version.to_owned();
                 Ok(programs)
             }
             _ => Err(Error::system(
-                "mysqld --version",
-                format!("not MySQL {OLDEST} or newer: {:?}", printed.trim()),
+                "the server's --version",
+                format!("not the {} wanted: {:?}", release.server(), printed.trim()),
             )),
         }
     }
 
-    /// `mysqld`, with the folders it needs to find its own files.
+    /// The server, with the folders it needs to find its own files.
     pub(crate) fn server(&self) -> Command {
         let mut command = match &self.origin {
-            Origin::Path(mysqld) => Command::new(mysqld),
-            Origin::Packages(root) => loaded(root, "usr/sbin/mysqld"),
+            Origin::Path(server) => Command::new(server),
+            Origin::Packages(root) => loaded(root, &format!("usr/sbin/{}", self.release.program())),
         };
         command.arg("--no-defaults");
         if let Origin::Packages(root) = &self.origin {
-            let option =
-                |name: &str, path: &str| format!("--{name}={}/{path}", root.path().display());
+            let usr = root.path().join("usr");
+            let option = |name: &str, path: &Path| format!("--{name}={}", usr.join(path).display());
+            let share = self.share();
             command.args([
-                option("basedir", "usr"),
-                option("lc-messages-dir", "usr/share/mysql"),
-                option("character-sets-dir", "usr/share/mysql/charsets"),
-                option("plugin-dir", "usr/lib/mysql/plugin"),
+                option("basedir", Path::new("")),
+                option("lc-messages-dir", &share),
+                option("character-sets-dir", &share.join("charsets")),
+                option("plugin-dir", Path::new("lib/mysql/plugin")),
             ]);
         }
         if rustix::process::geteuid().is_root() {
@@ -85,8 +91,26 @@ impl Programs {
         command
     }
 
+    /// The folder with messages, character sets and the scripts that make MariaDB's system tables.
+    pub(super) fn share(&self) -> PathBuf {
+        let usr = match &self.origin {
+            Origin::Packages(root) => root.path().join("usr"),
+            Origin::Path(server) => server
+                .canonicalize()
+                .ok()
+                .and_then(|file| Some(file.parent()?.parent()?.to_owned()))
+                .unwrap_or_else(|| PathBuf::from("/usr")),
+        };
+        ["share/mariadb", "share/mysql", "share"]
+            .map(|folder| usr.join(folder))
+            .into_iter()
+            .find(|folder| folder.join("charsets").is_dir())
+            .unwrap_or_else(|| usr.join("share/mysql"))
+    }
+
     /// A client program (`mysql`, `mysqlbinlog`, `mysqldump`, …) that reads no option files.
     fn client(&self, program: &str) -> Option<Command> {
+        let program = &self.release.client(program);
         let mut command = match &self.origin {
             Origin::Path(_) => Command::new(find(program)?),
             Origin::Packages(root) => {
@@ -104,22 +128,27 @@ impl Programs {
 
 /// A client program: from where the servers come from, else from the PATH, else from Debian's packages. So that it is
 /// there too when the servers run elsewhere.
-pub(crate) fn client(servers: Option<&Programs>, program: &str) -> Result<Command> {
+pub(crate) fn client(
+    release: Release,
+    servers: Option<&Programs>,
+    program: &str,
+) -> Result<Command> {
     if let Some(command) = servers.and_then(|programs| programs.client(program)) {
         return Ok(command);
     }
-    if let Some(path) = find(program) {
+    if let Some(path) = find(&release.client(program)) {
         let mut command = Command::new(path);
         command.arg("--no-defaults");
         return Ok(command);
     }
-    static UNPACKED: OnceLock<Result<Programs>> = OnceLock::new();
-    let programs = UNPACKED
-        .get_or_init(Programs::from_packages)
+    static UNPACKED: [OnceLock<Result<Programs>>; Release::ALL.len()] =
+        [const { OnceLock::new() }; Release::ALL.len()];
+    let programs = UNPACKED[release as usize]
+        .get_or_init(|| Programs::from_packages(release))
         .as_ref()
         .map_err(Error::clone)?;
     programs.client(program).ok_or_else(|| Error::Package {
-        name: PACKAGES.join(" "),
+        name: release.packages().names.join(" "),
         reason: format!("no program {program} in them"),
     })
 }
@@ -129,7 +158,7 @@ pub fn sysbench() -> Result<Command> {
     if let Some(path) = find("sysbench") {
         return Ok(Command::new(path));
     }
-    let root = debian::unpacked("sysbench", &["sysbench"])?;
+    let root = debian::unpacked("sysbench", "sid", &["sysbench"])?;
     let mut command = loaded(&root, "usr/bin/sysbench");
     // Its Lua scripts lie where it was not installed.
     let scripts = root.path().join("usr/share/sysbench");
@@ -163,11 +192,9 @@ fn is_program(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 
-/// `… Ver 9.7.4-2 for Linux …` as `(9, "9.7.4-2")`.
-fn version(printed: &str) -> Option<(u32, &str)> {
-    let version = printed.split("Ver ").nth(1)?.split_whitespace().next()?;
-    let major = version.split('.').next()?.parse().ok()?;
-    Some((major, version))
+/// The version in `… Ver 9.7.4-2 for Linux …`.
+fn version(printed: &str) -> Option<&str> {
+    printed.split("Ver ").nth(1)?.split_whitespace().next()
 }
 
 #[cfg(test)]
@@ -177,9 +204,9 @@ mod tests {
     #[test]
     fn versions_as_printed() {
         let debian = "/x/mysqld  Ver 9.7.4-2 for Linux on x86_64 ((Debian))";
-        assert_eq!(version(debian), Some((9, "9.7.4-2")));
+        assert_eq!(version(debian), Some("9.7.4-2"));
         let oracle = "mysqld  Ver 8.4.6 for Linux on aarch64 (MySQL Community Server - GPL)";
-        assert_eq!(version(oracle), Some((8, "8.4.6")));
+        assert_eq!(version(oracle), Some("8.4.6"));
         assert_eq!(version("command not found"), None);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use super::given::Addresses;
 use super::programs::Programs;
+use super::release::Release;
 use super::template;
 use crate::error::{Error, FailedWay, Result};
 
@@ -17,21 +18,25 @@ pub(super) enum Way {
     Programs(Programs),
 }
 
-/// The first way that works.
-pub(super) fn chosen() -> Result<&'static Way> {
-    static WAY: OnceLock<Result<Way>> = OnceLock::new();
-    WAY.get_or_init(choose).as_ref().map_err(Error::clone)
+/// The first way that works for a release.
+pub(super) fn chosen(release: Release) -> Result<&'static Way> {
+    static WAYS: [OnceLock<Result<Way>>; Release::ALL.len()] =
+        [const { OnceLock::new() }; Release::ALL.len()];
+    WAYS[release as usize]
+        .get_or_init(|| choose(release))
+        .as_ref()
+        .map_err(Error::clone)
 }
 
-fn choose() -> Result<Way> {
+fn choose(release: Release) -> Result<Way> {
     // Who names servers wants those and no others: a mistake there is an error and not a reason to go on.
-    if let Some(addresses) = Addresses::from_environment()? {
+    if let Some(addresses) = Addresses::from_environment(release.variable())? {
         return Ok(Way::Given(addresses));
     }
     let mut tried = vec![FailedWay {
         way: "a running server",
-        reason: format!("{} is not set", crate::ADDRESSES),
-        remedy: format!("{}=mysql://root:password@host:port", crate::ADDRESSES),
+        reason: format!("{} is not set", release.variable()),
+        remedy: format!("{}=mysql://root:password@host:port", release.variable()),
     }];
     #[cfg(feature = "docker")]
     match super::docker::available() {
@@ -48,16 +53,18 @@ fn choose() -> Result<Way> {
         reason: "not compiled in".into(),
         remedy: "build with --features binferry-servers/docker".into(),
     });
-    match Programs::on_path().and_then(usable) {
+    match Programs::on_path(release).and_then(usable) {
         Ok(programs) => return Ok(Way::Programs(programs)),
         Err(error) => tried.push(FailedWay {
-            way: "mysqld on the PATH",
+            way: "the server on the PATH",
             reason: error.to_string(),
-            remedy: "install MySQL 8.0 or newer (AppArmor's profile for mysqld must allow it to use other folders)"
-                .into(),
+            remedy: format!(
+                "install it: {} (AppArmor's profile must allow it to use other folders)",
+                release.server()
+            ),
         }),
     }
-    match Programs::from_packages().and_then(usable) {
+    match Programs::from_packages(release).and_then(usable) {
         Ok(programs) => return Ok(Way::Programs(programs)),
         Err(error) => tried.push(FailedWay {
             way: "Debian's packages",
@@ -69,7 +76,7 @@ fn choose() -> Result<Way> {
         }),
     }
     Err(Error::NoWay {
-        server: "MySQL server",
+        server: release.server(),
         tried,
     })
 }
