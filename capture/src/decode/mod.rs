@@ -13,8 +13,9 @@
 //! `match` a column, checked reads and bulk copies, without an allocation.
 //!
 //! Wire facts come from the documentation in the server's sources (`libs/mysql/binlog/event/*.h`, `sql-common/json_binary.h`,
-//! `mysys/my_time.cc`) and were compared with a live server (`capture/tests/decode.rs`).
+//! `mysys/my_time.cc`) and were compared with a live server (`capture/tests/decode`).
 
+mod charset;
 mod cursor;
 mod ddl;
 mod decimal;
@@ -39,4 +40,5 @@ pub use self::{
     query::{QueryEvent, Session},
     rows::{RowCursor, RowsEvent},
     table_map::TableMap,
+    text::text_of,
 };

@@ -2,8 +2,10 @@
 
 use binferry_schemas::{avro, datum, row};
 
+use super::charset::{self, Table};
+
 /// How the bytes of a character set become UTF-8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Encoding {
     Utf8mb4,
     /// UTF-8 of at most 3 bytes a character.
@@ -15,10 +17,10 @@ pub(super) enum Encoding {
     Utf16,
     Utf16le,
     Utf32,
-    /// Bytes below 128 are ASCII (everywhere, in multi-byte sets: text of such bytes alone is ASCII); what has others is not converted.
-    AsciiAndOther,
-    /// The same but for the backslash, which the server's `sjis` converts to U+005C and not back from it.
-    Sjis,
+    /// Bytes below 128; others are not converted.
+    Ascii,
+    /// Code by code.
+    Table(&'static Table),
     /// Not converted.
     Other,
 }
@@ -39,14 +41,17 @@ fn latin1_char(byte: u8) -> char {
     char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
-fn is_sjis_ascii(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&byte| byte < 0x80 && byte != b'\\')
+/// Bytes of a collation's character set in UTF-8: `None` when they do not convert there and back to the same bytes, or the character set
+/// is not known.
+pub fn text_of(collation: u16, bytes: &[u8]) -> Option<String> {
+    Encoding::of(collation).to_utf8(bytes)
 }
 
 impl Encoding {
     /// Of a collation's character set. One that is not known is [`Encoding::Other`]: nothing is assumed.
     pub(super) fn of(collation: u16) -> Self {
         match row::charset(collation).map_or("", |charset| charset.name) {
+            "ascii" => Self::Ascii,
             "utf8mb4" => Self::Utf8mb4,
             "utf8mb3" => Self::Utf8mb3,
             "latin1" => Self::Latin1,
@@ -54,10 +59,7 @@ impl Encoding {
             "utf16" => Self::Utf16,
             "utf16le" => Self::Utf16le,
             "utf32" => Self::Utf32,
-            // Has letters in the place of brackets and braces.
-            "" | "swe7" => Self::Other,
-            "sjis" => Self::Sjis,
-            _ => Self::AsciiAndOther,
+            name => charset::table(name).map_or(Self::Other, Self::Table),
         }
     }
 
@@ -69,9 +71,11 @@ impl Encoding {
             Self::Utf8mb3 => {
                 std::str::from_utf8(bytes).is_ok() && bytes.iter().all(|&byte| byte < 0xf0)
             }
-            Self::Latin1 | Self::AsciiAndOther if bytes.is_ascii() => true,
-            Self::Sjis => is_sjis_ascii(bytes),
-            Self::AsciiAndOther | Self::Other => false,
+            Self::Latin1 if bytes.is_ascii() => true,
+            Self::Ascii => bytes.is_ascii(),
+            Self::Table(table) if table.is_ascii() && bytes.is_ascii() => true,
+            Self::Table(table) => return put_by_table(table, out, bytes),
+            Self::Other => false,
             _ => return self.put_converted(out, bytes),
         };
         if fits {
@@ -97,10 +101,20 @@ impl Encoding {
 
     pub(super) fn to_utf8(self, bytes: &[u8]) -> Option<String> {
         match self {
-            Self::Utf8mb4 | Self::Utf8mb3 => String::from_utf8(bytes.to_vec()).ok(),
-            Self::AsciiAndOther if bytes.is_ascii() => String::from_utf8(bytes.to_vec()).ok(),
-            Self::Sjis if is_sjis_ascii(bytes) => String::from_utf8(bytes.to_vec()).ok(),
-            Self::AsciiAndOther | Self::Sjis | Self::Other => None,
+            Self::Utf8mb4 => String::from_utf8(bytes.to_vec()).ok(),
+            Self::Utf8mb3 => {
+                let text = String::from_utf8(bytes.to_vec()).ok();
+                text.filter(|text| text.bytes().all(|byte| byte < 0xf0))
+            }
+            Self::Ascii => String::from_utf8(bytes.to_vec())
+                .ok()
+                .filter(|text| text.is_ascii()),
+            Self::Table(table) => {
+                let mut text = Vec::with_capacity(bytes.len() * 2);
+                let whole = table.convert(bytes, &mut text);
+                String::from_utf8(text).ok().filter(|_| whole)
+            }
+            Self::Other => None,
             _ => {
                 let mut text = String::with_capacity(bytes.len());
                 self.chars(bytes, |c| text.push(c))?;
@@ -152,6 +166,28 @@ impl Encoding {
     }
 }
 
+/// Appends the union in one pass: the length, which stands in front, gets the room of the longest text that can come, and the text
+/// moves down when it needs less.
+fn put_by_table(table: &Table, out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    // At most 3 bytes come of a code of one byte.
+    let room = avro::long_len(bytes.len() as i64 * 3);
+    out.resize(start + 1 + room, 0);
+    let text = out.len();
+    if !table.convert(bytes, out) {
+        out.truncate(start);
+        return datum::put_text_bytes(out, bytes);
+    }
+    let length = out.len() - text;
+    let end = out.len();
+    avro::put_long(out, length as i64);
+    let prefix = out.len() - end;
+    out[start] = 2;
+    out.copy_within(end.., start + 1);
+    out.copy_within(text..end, start + 1 + prefix);
+    out.truncate(start + 1 + prefix + length);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,11 +217,31 @@ mod tests {
         assert_eq!(union(Utf16le, b"\x3d\xd8\0\xde"), text("😀"));
         assert_eq!(union(Utf32, b"\0\x01\xf6\0"), text("😀"));
         assert_eq!(union(Utf32, b"\0\x11\0\0"), kept(b"\0\x11\0\0"));
-        assert_eq!(union(AsciiAndOther, b"ok"), text("ok"));
-        assert_eq!(union(AsciiAndOther, b"\x82\xa0"), kept(b"\x82\xa0"));
-        assert_eq!(union(Sjis, b"ok"), text("ok"));
-        assert_eq!(union(Sjis, b"o\\k"), kept(b"o\\k"));
+        assert_eq!(union(Ascii, b"ok"), text("ok"));
+        assert_eq!(union(Ascii, b"\x82\xa0"), kept(b"\x82\xa0"));
+        let sjis = Encoding::of(13);
+        assert_eq!(union(sjis, b"ok"), text("ok"));
+        assert_eq!(union(sjis, b"\x95\x5c"), text("表"));
+        assert_eq!(union(sjis, b"o\\k"), kept(b"o\\k"));
         assert_eq!(union(Other, b"ok"), kept(b"ok"));
+    }
+
+    #[test]
+    fn converted_text_has_its_length_in_front() {
+        let thai = Encoding::of(18);
+        for length in [0, 1, 20, 21, 22, 31, 32, 2730, 2731, 2732, 4096, 400_000] {
+            for ascii in [0, 1, length] {
+                let mut bytes = vec![0xa1; length];
+                bytes.resize(length + ascii, b'a');
+                let mut out = vec![9];
+                thai.put(&mut out, &bytes);
+                let mut reader = avro::Reader::new(&out[1..]);
+                assert_eq!(reader.long().unwrap(), 1);
+                let expected = "\u{e01}".repeat(length) + &"a".repeat(ascii);
+                assert_eq!(reader.str().unwrap(), expected);
+                assert!(reader.is_empty());
+            }
+        }
     }
 
     #[test]

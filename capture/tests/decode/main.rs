@@ -3,6 +3,7 @@
 //!
 //! A failure prints the seed; `BINFERRY_SEED` runs it again.
 
+mod charsets;
 mod generate;
 
 use std::fmt::Write;
