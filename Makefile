@@ -1,7 +1,7 @@
 # Everything a newcomer needs: `make demo` and `make test`. See CONTRIBUTING.md.
 CARGO ?= cargo
 
-.PHONY: demo test bench soak lint strangers compose preflight preflight-kafka
+.PHONY: demo test bench soak fuzz lint strangers compose preflight preflight-kafka
 
 demo: preflight ## a source, a target, a mixed load, kills; then the proof that both are equal
 	$(CARGO) build --release --locked -p binferry -p binferry-demo
@@ -17,6 +17,12 @@ bench: preflight preflight-kafka ## figures against the limits and the peers, as
 soak: preflight ## KILLS=60 SIGKILLs at random moments of a load of SECONDS=300; BROKERS=3 puts the log in Kafka and kills its leaders too
 	$(CARGO) build --release --locked -p binferry -p binferry-demo
 	target/release/binferry-demo --kills $(or $(KILLS),60) --seconds $(or $(SECONDS),300) $(if $(BROKERS),--kafka $(BROKERS))
+
+fuzz: preflight ## libFuzzer on every decoder, SECONDS=900 each; TARGETS="packet event"
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "missing: cargo-fuzz. cargo install --locked cargo-fuzz" >&2; exit 1; }
+	@for target in $(or $(TARGETS),packet event row json record); do \
+	 $(CARGO) fuzz run --sanitizer none --features libfuzzer $$target -- \
+	 -max_total_time=$(or $(SECONDS),900) -timeout=10 -rss_limit_mb=2048 -max_len=65536 || exit 1; done
 
 lint: preflight ## formatting, clippy without warnings, licences and advisories where cargo-deny is installed
 	$(CARGO) fmt --all --check

@@ -15,6 +15,8 @@
 //! The source sends a heartbeat when it has nothing else; three periods without a byte mean that it is gone.
 
 mod event;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod identity;
 mod refusal;
 

@@ -7,6 +7,8 @@ pub mod client;
 pub mod decode;
 pub mod dump;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod preflight;
 pub mod retry;
 pub mod stream;

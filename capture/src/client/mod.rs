@@ -10,6 +10,8 @@
 mod answer;
 mod auth;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod greeting;
 mod rsa;
 mod socket;

@@ -42,3 +42,9 @@ pub use self::{
     table_map::TableMap,
     text::text_of,
 };
+
+/// Whether this is a JSON document in its binary form.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn is_json_document(bytes: &[u8]) -> bool {
+    json::put(&mut Vec::new(), bytes).is_ok()
+}
