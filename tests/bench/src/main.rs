@@ -3,21 +3,27 @@
 //! The load is sysbench's oltp_write_only, 4 tables of 100,000 rows, about a million row changes in all. Absolute figures of a shared
 //! machine mean little; the ratios are what docs/benchmarks.md states.
 //!
-//! Arguments: the names of the parts to run (capture, apply, latency, memory, kafka, kafka-latency, kafka-bytes, kafka-memory); all of them
+//! Arguments: the names of the parts to run (capture, decode, apply, latency, memory, kafka, kafka-latency, kafka-bytes, kafka-memory); all of them
 //! without one.
 
 mod apply;
 mod capture;
 mod debezium;
+mod decode;
 mod kafka;
 mod latency;
 mod load;
 mod memory;
 mod process;
 
-use std::path::PathBuf;
+use std::{alloc::System, path::PathBuf};
 
 use anyhow::{Context, Result};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+/// Counts, for the decoder; the programs that are timed have allocators of their own.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// A line of the table.
 #[derive(Debug)]
@@ -31,7 +37,7 @@ fn main() -> Result<()> {
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|w| w == part);
     let program = binferry()?;
     let mut figures = Vec::new();
-    if ["capture", "apply", "kafka", "kafka-bytes"]
+    if ["capture", "decode", "apply", "kafka", "kafka-bytes"]
         .into_iter()
         .any(wants)
     {
@@ -47,6 +53,9 @@ fn main() -> Result<()> {
         });
         if wants("capture") {
             figures.extend(capture::run(&program, &loaded)?);
+        }
+        if wants("decode") {
+            figures.extend(decode::run(&loaded)?);
         }
         if wants("apply") {
             figures.extend(apply::run(&program, &loaded)?);
