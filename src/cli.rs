@@ -9,6 +9,7 @@ use binferry_schemas::{
     address::{Address, Secret},
     filter::TableFilter,
     gtid::GtidSet,
+    source::SourceAddress,
 };
 use binferry_transport::{
     kafka::{KafkaAddress, KafkaOptions, Properties, Wanted},
@@ -60,7 +61,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// mysql://user@host:port/?tls=MODE&ca=FILE; password in BINFERRY_SOURCE_PASSWORD.
+    /// mysql://user@host:port/?tls=MODE&ca=FILE, password in BINFERRY_SOURCE_PASSWORD; or binlog files: file:PATH[,PATH…].
     #[arg(long, value_name = "URL")]
     pub source: Option<String>,
     /// mysql://user@host:port/?tls=MODE&ca=FILE; password in BINFERRY_TARGET_PASSWORD.
@@ -217,7 +218,24 @@ impl Options {
         Ok(self)
     }
 
-    pub fn source(&self) -> Result<Address, Failure> {
+    /// A server, or binlog files.
+    pub fn source(&self) -> Result<SourceAddress, Failure> {
+        if let Some(text) = self
+            .source
+            .as_deref()
+            .filter(|t| SourceAddress::is_files(t))
+        {
+            if self.server_id.is_some() || self.source_password_file.is_some() {
+                return Err(Failure::usage(
+                    "--server-id and --source-password-file are for a server, and --source names files",
+                ));
+            }
+            return Ok(text.parse()?);
+        }
+        Ok(SourceAddress::Server(self.source_server()?))
+    }
+
+    fn source_server(&self) -> Result<Address, Failure> {
         server(
             "--source",
             self.source.as_deref(),

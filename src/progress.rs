@@ -46,6 +46,15 @@ impl Stage for Captured {
         if let Some(stall) = &self.stall {
             return format!("the log takes no records: {}", stall.reason);
         }
+        if let Some(extent) = self.extent {
+            return format!(
+                "{}:{} {} of {}",
+                self.file,
+                self.position,
+                HumanBytes(extent.read),
+                HumanBytes(extent.total)
+            );
+        }
         match self.connected {
             true => format!("{}:{} {}", self.file, self.position, HumanBytes(self.bytes)),
             false => "not connected".to_owned(),

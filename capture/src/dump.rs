@@ -27,8 +27,8 @@ use mysql_common::packets::ComRegisterSlave;
 
 use crate::client::{Connection, err, is_eof};
 use crate::error::{CaptureError, Permanent, Transient};
-use event::{Checksums, Opener};
 
+pub(crate) use event::{Checksums, FLAG_ARTIFICIAL, FLAG_IN_USE, FLAG_RELAY_LOG, HEADER, Opener};
 pub use event::{Event, FORMAT_DESCRIPTION, HEARTBEAT, HEARTBEAT_V2, ROTATE};
 pub use identity::choose_server_id;
 

@@ -11,6 +11,7 @@ use binferry_schemas::gtid::GtidSet;
 use binferry_transport::error::LogError;
 
 use crate::decode::DecodeError;
+use crate::files::FileError;
 use crate::preflight::Finding;
 use crate::stream::error::StreamError;
 
@@ -35,6 +36,8 @@ pub enum CaptureError {
     Decode(#[from] DecodeError),
     #[error(transparent)]
     Stream(#[from] StreamError),
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -222,6 +225,7 @@ impl Fault for CaptureError {
             Self::Transient(_) => Kind::Unreachable,
             Self::Decode(error) => error.kind(),
             Self::Stream(error) => error.kind(),
+            Self::File(error) => error.kind(),
             Self::Log(error) => error.kind(),
         }
     }
@@ -232,6 +236,7 @@ impl Fault for CaptureError {
             Self::Transient(error) => error.hint(),
             Self::Decode(error) => error.hint(),
             Self::Stream(error) => error.hint(),
+            Self::File(error) => error.hint(),
             Self::Log(error) => error.hint(),
         }
     }

@@ -1,12 +1,13 @@
 //! From a source server to write-sets: everything that talks to a MySQL source.
 //!
 //! The way of a byte: [`client`] connects and frames packets, [`preflight`] checks that the source is fit, [`dump`] asks for
-//! the binlog by GTID set and yields verified events, [`decode`] turns events into rows, and [`stream`] puts them into the log.
+//! the binlog by GTID set and yields verified events, [`files`] reads them from a backup's files instead, [`decode`] turns events into rows, and [`stream`] puts them into the log.
 
 pub mod client;
 pub mod decode;
 pub mod dump;
 pub mod error;
+pub mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod preflight;

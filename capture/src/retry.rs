@@ -29,6 +29,7 @@ pub fn verdict(error: &CaptureError) -> Verdict {
         CaptureError::Permanent(_)
         | CaptureError::Decode(_)
         | CaptureError::Stream(_)
+        | CaptureError::File(_)
         | CaptureError::Log(_) => Verdict::Stop,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure code: no I/O, no async, no clock. Nothing here panics on bytes from outside.
 //!
-//! On a change's way: [`address`] says which server it comes from, [`filter`] whether its table is carried, [`gtid`] names its
+//! On a change's way: [`source`] and [`address`] say where it comes from, [`filter`] whether its table is carried, [`gtid`] names its
 //! transaction, [`row`] describes its table, [`datum`] is its row images, [`record`] carries it in the log. [`avro`], [`fingerprint`],
 //! [`fault`] and [`finding`] are the ground that these stand on.
 
@@ -11,6 +11,7 @@ pub mod finding;
 
 pub mod address;
 pub mod filter;
+pub mod source;
 
 pub mod gtid;
 

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use binferry_capture::stream::{self, CaptureOptions, From, Progress};
-use binferry_schemas::gtid::GtidSet;
+use binferry_schemas::{gtid::GtidSet, source::SourceAddress};
 use binferry_transport::{log::Log, session::SessionOptions};
 use indicatif::MultiProgress;
 use tokio::sync::watch;
@@ -46,7 +46,13 @@ pub async fn until(options: &Options) -> Result<Option<GtidSet>, Failure> {
     Ok(match options.until()? {
         None => None,
         Some(Place::Set(set)) => Some(set),
-        Some(_) => Some(stream::executed(&options.source()?, options.retry_for()?).await?),
+        Some(_) => match options.source()? {
+            SourceAddress::Server(server) => {
+                Some(stream::executed(&server, options.retry_for()?).await?)
+            }
+            // Files end by themselves.
+            SourceAddress::Files(_) => None,
+        },
     })
 }
 

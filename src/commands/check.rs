@@ -1,9 +1,13 @@
 //! `check`: everything that would stop a start, before it does.
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use binferry_capture::{client::Connection, preflight::Wanted};
-use binferry_schemas::finding::{Finding, Severity};
+use binferry_schemas::{
+    filter::TableFilter,
+    finding::{Finding, Severity},
+    source::SourceAddress,
+};
 use binferry_transport::kafka::KafkaLog;
 use serde_json::json;
 
@@ -22,11 +26,17 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let filter = options.filter()?;
     let mut all: Vec<(&str, Finding)> = Vec::new();
     if options.source.is_some() {
-        let mut connection = Connection::open(&options.source()?).await?;
-        let wanted = Wanted { tables: &filter };
-        let findings = binferry_capture::preflight::check(&mut connection, &wanted).await?;
+        let findings = match options.source()? {
+            SourceAddress::Server(server) => {
+                let mut connection = Connection::open(&server).await?;
+                let wanted = Wanted { tables: &filter };
+                let findings = binferry_capture::preflight::check(&mut connection, &wanted).await?;
+                connection.close().await;
+                findings
+            }
+            SourceAddress::Files(paths) => check_files(&paths, &filter).await,
+        };
         all.extend(findings.into_iter().map(|finding| ("source", finding)));
-        connection.close().await;
     }
     if options.target.is_some() {
         let is_captured = |database: &str, table: &str| filter.matches(database, table);
@@ -53,6 +63,43 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// What the files hold comes first, then what speaks against them.
+async fn check_files(paths: &[PathBuf], filter: &TableFilter) -> Vec<Finding> {
+    let (files, about_all) = binferry_capture::files::inspect(paths, filter).await;
+    let mut findings = Vec::new();
+    for file in &files {
+        let head = &file.head;
+        findings.push(Finding {
+            severity: Severity::Info,
+            subject: head.name(),
+            found: format!(
+                "{}, {}, {} bytes",
+                head.version,
+                if head.checksums {
+                    "CRC32"
+                } else {
+                    "no checksums"
+                },
+                head.size
+            ),
+            reason: format!(
+                "{} transactions and {} row events: {}",
+                file.gtids.len(),
+                file.row_events,
+                if file.gtids.is_empty() {
+                    "none".to_owned()
+                } else {
+                    file.gtids.to_string()
+                },
+            ),
+            remedy: None,
+        });
+    }
+    findings.extend(about_all);
+    findings.extend(files.into_iter().flat_map(|file| file.findings));
+    findings
 }
 
 fn print(all: &[(&str, Finding)], as_json: bool) -> std::io::Result<()> {

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use binferry_schemas::source::SourceAddress;
+use binferry_transport::resume::tail_state;
 use indicatif::MultiProgress;
 use tracing::info;
 
@@ -23,15 +25,25 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
     };
 
     // The first stage to fail stops the other one; both drain.
+    // Files end by themselves: what the log holds then is what is left to apply.
+    let ends = matches!(capturing.source, SourceAddress::Files(_));
+    let through = cancel.child_token();
     let captured = async {
         let result = capture::capture_into(&capturing, log.clone(), &cancel, bars).await;
-        if result.is_err() {
-            cancel.cancel();
+        match &result {
+            Err(_) => cancel.cancel(),
+            Ok(_) if ends => through.cancel(),
+            Ok(_) => {}
         }
         result
     };
     let applied = async {
-        let result = apply::apply_from(&options, log.clone(), until.clone(), &cancel, bars).await;
+        let mut result =
+            apply::apply_from(&options, log.clone(), until.clone(), &through, bars).await;
+        if ends && result.is_ok() && !cancel.is_cancelled() {
+            let all = tail_state(log.as_ref()).await?.set;
+            result = apply::apply_from(&options, log.clone(), Some(all), &cancel, bars).await;
+        }
         if result.is_err() {
             cancel.cancel();
         }

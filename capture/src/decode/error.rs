@@ -57,6 +57,27 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// The table that it is about.
+    pub fn table(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::NoMetadata { database, table }
+            | Self::TableMap {
+                database, table, ..
+            }
+            | Self::ColumnType {
+                database, table, ..
+            }
+            | Self::Value {
+                database, table, ..
+            }
+            | Self::Rows {
+                database, table, ..
+            }
+            | Self::PartialImage { database, table } => Some((database, table)),
+            _ => None,
+        }
+    }
+
     /// A state that only an error of our own can bring about.
     pub fn defect() -> Self {
         Self::Defect {
@@ -77,7 +98,7 @@ impl Fault for DecodeError {
         match self {
             Self::Unsupported { hint, .. } => Some((*hint).to_owned()),
             Self::NoMetadata { .. } => Some(
-                "SET PERSIST binlog_row_metadata = FULL on the source; transactions that were written before it cannot be read, so start a new log behind them"
+                "SET PERSIST binlog_row_metadata = FULL on the source (MySQL 8.0 or newer; older ones can't write it: replicate to a newer server with log_replica_updates = ON, and capture from that one); transactions that were written before it cannot be read, so start a new log behind them"
                     .to_owned(),
             ),
             Self::PartialImage { .. } => Some(

@@ -135,7 +135,7 @@ impl Assembly {
         let decoded =
             Decoded::of(event.type_code, event.flags, event.body).map_err(|e| self.at(e))?;
         if event.log_pos != 0 && !event.is_artificial() {
-            self.position = u64::from(event.log_pos);
+            self.position = grown(self.position, event.log_pos);
         }
         match decoded {
             Decoded::Rows(rows) => self.rows(rows, session).await?,
@@ -222,7 +222,31 @@ impl Assembly {
             mapped.seen_in = number;
             return Ok(());
         }
-        let map = TableMap::parse(body).map_err(|e| self.at(e))?;
+        let map = match TableMap::parse(body) {
+            Ok(map) => map,
+            // What is not captured need not be understood; row events of a table without a plan are passed over.
+            Err(error)
+                if error
+                    .table()
+                    .is_some_and(|(d, t)| !self.filter.matches(d, t)) =>
+            {
+                let (database, table) = error.table().unwrap_or_default();
+                let mapped = Mapped {
+                    body: body.to_vec(),
+                    plan: None,
+                    reference: TableRef {
+                        database: database.to_owned(),
+                        table: table.to_owned(),
+                        schema: Fingerprint(0),
+                    },
+                    seen_in: number,
+                    place: None,
+                };
+                self.plans.insert(table_id, mapped);
+                return Ok(());
+            }
+            Err(error) => return Err(self.at(error)),
+        };
         let plan = match self.filter.matches(map.database(), map.table()) {
             true => Some(TablePlan::new(&map).map_err(|e| self.at(e))?),
             false => None,
@@ -434,6 +458,16 @@ impl Assembly {
             position: self.position,
         }
         .into()
+    }
+}
+
+/// The position in the file after an event that states it modulo 2^32: a transaction that is larger than that makes such files.
+fn grown(position: u64, log_pos: u32) -> u64 {
+    let behind = log_pos.wrapping_sub(position as u32);
+    // Backwards is possible too (a replica's own events in a dump): less than half of the range is forwards.
+    match behind < 1 << 31 {
+        true => position.saturating_add(u64::from(behind)),
+        false => u64::from(log_pos),
     }
 }
 

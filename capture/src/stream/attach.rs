@@ -162,14 +162,8 @@ fn first_base(from: Option<&From>, facts: &SourceFacts) -> Result<GtidSet, Strea
     }
 }
 
-/// Does this source continue that log, under these options?
-fn belongs(
-    options: &CaptureOptions,
-    state: &FoldState,
-    base: &GtidSet,
-    facts: &SourceFacts,
-    server: &str,
-) -> Result<(), CaptureError> {
+/// Is it the log of this site, and does it hold every table that is asked for?
+pub(super) fn same_stream(options: &CaptureOptions, state: &FoldState) -> Result<(), StreamError> {
     if let Some(site) = state.sites.iter().find(|site| site.site == options.site) {
         // A filter that this version cannot read is not known to be as wide.
         let covered = site
@@ -180,16 +174,26 @@ fn belongs(
             return Err(StreamError::FilterWidened {
                 logged: site.filter.clone(),
                 wanted: options.filter.to_string(),
-            }
-            .into());
+            });
         }
     } else if let Some(other) = state.sites.first() {
         return Err(StreamError::OtherSite {
             logged: other.site.clone(),
             wanted: options.site.clone(),
-        }
-        .into());
+        });
     }
+    Ok(())
+}
+
+/// Does this source continue that log, under these options?
+fn belongs(
+    options: &CaptureOptions,
+    state: &FoldState,
+    base: &GtidSet,
+    facts: &SourceFacts,
+    server: &str,
+) -> Result<(), CaptureError> {
+    same_stream(options, state)?;
     let mut have = state.set.clone();
     have.union_with(base);
     let errant = facts.errant(&have);

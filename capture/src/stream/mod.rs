@@ -6,7 +6,9 @@
 
 pub mod assembly;
 pub mod attach;
+mod attach_files;
 pub mod error;
+pub(crate) mod events;
 mod split;
 
 use std::{
@@ -20,6 +22,8 @@ use binferry_schemas::{
     address::Address,
     filter::TableFilter,
     gtid::{Gtid, GtidSet},
+    record::Newest,
+    source::SourceAddress,
 };
 use binferry_transport::{
     log::{Log, Stall},
@@ -36,10 +40,14 @@ use crate::{
     client::Connection,
     dump::Dump,
     error::CaptureError,
+    files::FileError,
     preflight::SourceFacts,
     retry::{Verdict, backoff, verdict},
 };
 use assembly::{Assembly, Progressed};
+use events::{Events, Filled};
+
+pub use events::Extent;
 
 /// Where a first start begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +62,7 @@ pub enum From {
 
 #[derive(Debug, Clone)]
 pub struct CaptureOptions {
-    pub source: Address,
+    pub source: SourceAddress,
     pub site: String,
     pub server_id: Option<u32>,
     pub filter: TableFilter,
@@ -77,6 +85,8 @@ pub struct Progress {
     pub transactions: u64,
     pub rows: u64,
     pub bytes: u64,
+    /// Of a source that has an end.
+    pub extent: Option<Extent>,
     /// Microseconds between the newest commit on the source and now; 0 when nothing is waiting.
     pub lag_us: u64,
     pub newest: Option<Gtid>,
@@ -140,99 +150,145 @@ async fn attempt(
     cancel: &CancellationToken,
     progress: &watch::Sender<Progress>,
 ) -> Result<GtidSet, CaptureError> {
-    let mut connection = tokio::select! {
-        biased;
-        () = cancel.cancelled() => return Ok(binferry_transport::resume::tail_state(log.as_ref()).await?.set),
-        connection = Connection::open(&options.source) => connection?,
-    };
-    let attached = attach::attach(options, log, &mut connection).await?;
-    let mut session = attached.session;
-    info!(source = %connection.server(), log = %log.name(), server_id = attached.server_id, "capturing");
-    let followed = match Dump::start(connection, &attached.request.as_request()).await {
-        Ok(dump) => {
-            progress.send_modify(|p| {
-                p.connected = true;
-                p.connects += 1;
-            });
-            let stall = session.stall();
-            let follow = follow(
+    let server = match &options.source {
+        SourceAddress::Server(server) => server,
+        SourceAddress::Files(paths) => {
+            let attached = attach_files::attach(options, paths, log).await?;
+            let carrying = Carrying {
                 options,
                 log,
                 cancel,
                 progress,
-                dump,
-                &mut session,
-                attached.expect,
-            );
-            tokio::select! {
-                biased;
-                followed = follow => followed,
-                never = tell_stalls(stall, progress) => match never {},
-            }
+            };
+            return carrying
+                .carry(attached.files, attached.session, attached.expect)
+                .await;
         }
-        Err(error) => Err(error),
     };
-    // Whatever was whole becomes durable, also when the stream has failed; the stream's own error is the one to tell.
-    let closed = session.close().await;
-    followed?;
-    Ok(closed?.set)
+    let mut connection = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Ok(binferry_transport::resume::tail_state(log.as_ref()).await?.set),
+        connection = Connection::open(server) => connection?,
+    };
+    let attached = attach::attach(options, log, &mut connection).await?;
+    info!(source = %connection.server(), log = %log.name(), server_id = attached.server_id, "capturing");
+    let dump = Dump::start(connection, &attached.request.as_request()).await;
+    let carrying = Carrying {
+        options,
+        log,
+        cancel,
+        progress,
+    };
+    carrying
+        .carry(dump, attached.session, attached.expect)
+        .await
 }
 
-/// One loop, in this order: stop, events, time.
-async fn follow(
-    options: &CaptureOptions,
-    log: &Arc<dyn Log>,
-    cancel: &CancellationToken,
-    progress: &watch::Sender<Progress>,
-    mut dump: Dump,
-    session: &mut Session,
-    expect: Option<binferry_schemas::record::Newest>,
-) -> Result<(), CaptureError> {
-    let mut missing = options
-        .until
-        .as_ref()
-        .map(|until| until.subtract(&session.state().set));
-    if missing.as_ref().is_some_and(GtidSet::is_empty) {
-        return Ok(());
-    }
-    let mut assembly = Assembly::new(options.filter.clone(), log.record_bytes(), expect);
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let mut looked = 0u32;
-        while let Some(event) = dump.buffered()? {
-            if let Progressed::Transaction(gtid) = assembly.event(event, log, session).await?
-                && let Some(missing) = &mut missing
-            {
-                missing.remove(&gtid);
-                if missing.is_empty() {
-                    session.flush().await?;
-                    report(&assembly, progress, false);
-                    return Ok(());
+/// What an attempt does not change.
+struct Carrying<'a> {
+    options: &'a CaptureOptions,
+    log: &'a Arc<dyn Log>,
+    cancel: &'a CancellationToken,
+    progress: &'a watch::Sender<Progress>,
+}
+
+impl Carrying<'_> {
+    /// From the first event to the session's end; answers with what the log then holds.
+    async fn carry<E: Events, F: Into<CaptureError>>(
+        &self,
+        events: Result<E, F>,
+        mut session: Session,
+        expect: Option<Newest>,
+    ) -> Result<GtidSet, CaptureError> {
+        let followed = match events {
+            Ok(events) => {
+                self.progress.send_modify(|p| {
+                    p.connected = true;
+                    p.connects += 1;
+                });
+                let stall = session.stall();
+                tokio::select! {
+                    biased;
+                    followed = self.follow(events, &mut session, expect) => followed,
+                    never = tell_stalls(stall, self.progress) => match never {},
                 }
             }
-            looked += 1;
-            if looked == LOOK_EVERY {
-                looked = 0;
-                report(&assembly, progress, false);
-                if cancel.is_cancelled() {
-                    return Ok(());
+            Err(error) => Err(error.into()),
+        };
+        // Whatever was whole becomes durable, also when the stream has failed; the stream's own error is the one to tell.
+        let closed = session.close().await;
+        followed?;
+        Ok(closed?.set)
+    }
+
+    /// One loop, in this order: stop, events, time.
+    async fn follow<E: Events>(
+        &self,
+        mut events: E,
+        session: &mut Session,
+        expect: Option<Newest>,
+    ) -> Result<(), CaptureError> {
+        let Self {
+            options,
+            log,
+            cancel,
+            progress,
+        } = self;
+        let mut missing = options
+            .until
+            .as_ref()
+            .map(|until| until.subtract(&session.state().set));
+        if missing.as_ref().is_some_and(GtidSet::is_empty) {
+            return Ok(());
+        }
+        let mut assembly = Assembly::new(options.filter.clone(), log.record_bytes(), expect);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let mut looked = 0u32;
+            while let Some(event) = events.buffered()? {
+                if let Progressed::Transaction(gtid) = assembly.event(event, log, session).await?
+                    && let Some(missing) = &mut missing
+                {
+                    missing.remove(&gtid);
+                    if missing.is_empty() {
+                        session.flush().await?;
+                        report(&assembly, events.extent(), progress, false);
+                        return Ok(());
+                    }
                 }
-                session.tick().await?;
+                looked += 1;
+                if looked == LOOK_EVERY {
+                    looked = 0;
+                    report(&assembly, events.extent(), progress, false);
+                    if cancel.is_cancelled() {
+                        return Ok(());
+                    }
+                    session.tick().await?;
+                }
+            }
+            // Nothing more lies in the buffer: what is whole goes to the log at once, so the load itself sets the size of a batch.
+            session.flush().await?;
+            report(&assembly, events.extent(), progress, !assembly.is_open());
+            // One wait for bytes across all ticks, or the source's silence would never be long enough to be noticed.
+            let mut filled = pin!(events.fill(assembly.is_open()));
+            let filled = loop {
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return Ok(()),
+                    filled = &mut filled => break filled?,
+                    _ = tick.tick() => session.tick().await?,
+                }
+            };
+            if filled == Filled::End {
+                break;
             }
         }
-        // Nothing more lies in the buffer: what is whole goes to the log at once, so the load itself sets the size of a batch.
-        session.flush().await?;
-        report(&assembly, progress, !assembly.is_open());
-        // One wait for bytes across all ticks, or the source's silence would never be long enough to be noticed.
-        let mut filled = pin!(dump.fill());
-        loop {
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => return Ok(()),
-                filled = &mut filled => break filled?,
-                _ = tick.tick() => session.tick().await?,
-            }
+        events.end(assembly.is_open())?;
+        report(&assembly, events.extent(), progress, true);
+        match missing {
+            Some(missing) => Err(FileError::UntilMissing { missing }.into()),
+            None => Ok(()),
         }
     }
 }
@@ -256,10 +312,15 @@ async fn tell_stalls(
     }
 }
 
-fn report(assembly: &Assembly, progress: &watch::Sender<Progress>, idle: bool) {
+fn report(
+    assembly: &Assembly,
+    extent: Option<Extent>,
+    progress: &watch::Sender<Progress>,
+    idle: bool,
+) {
     let counters = assembly.counters();
     progress.send_if_modified(|p| {
-        if p.bytes == counters.bytes && p.lag_us == 0 {
+        if p.bytes == counters.bytes && p.lag_us == 0 && p.extent == extent {
             return false;
         }
         p.file.clear();
@@ -267,10 +328,12 @@ fn report(assembly: &Assembly, progress: &watch::Sender<Progress>, idle: bool) {
         p.position = assembly.position();
         (p.transactions, p.rows, p.bytes) = (counters.transactions, counters.rows, counters.bytes);
         p.newest = counters.newest;
+        p.extent = extent;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_micros() as u64);
-        p.lag_us = if idle {
+        // Files lag behind nothing.
+        p.lag_us = if idle || extent.is_some() {
             0
         } else {
             now.saturating_sub(counters.newest_commit_us)

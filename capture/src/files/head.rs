@@ -1,0 +1,323 @@
+//! The beginning of a binlog file: what it is, who wrote it, and what came before it.
+//!
+//! ```text
+//! file:  fe 'bin' | FORMAT_DESCRIPTION | PREVIOUS_GTIDS | transactions … | ROTATE or STOP
+//! ```
+//!
+//! An encrypted file begins with `fd 'bin'` (`sql/rpl_log_encryption.h`). The format description carries the flag that says that the
+//! file was open when it was copied.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+use binferry_schemas::gtid::GtidSet;
+
+use super::error::FileError;
+use crate::{
+    decode::Decoded,
+    dump::{Checksums, FLAG_IN_USE, FLAG_RELAY_LOG, FORMAT_DESCRIPTION, HEADER, Opener},
+    preflight::Version,
+};
+
+pub(super) const MAGIC: [u8; 4] = *b"\xfebin";
+const ENCRYPTED: [u8; 4] = *b"\xfdbin";
+pub(super) const PREVIOUS_GTIDS: u8 = 35;
+/// The first version whose format description ends with the checksum algorithm (5.6.1 in fact; no one kept a 5.6.0).
+const OLDEST: (u32, u32, u32) = (5, 6, 0);
+/// The server's own limit of an event, and some room.
+pub(super) const LARGEST: u64 = (1 << 30) + (1 << 20);
+
+/// A binlog file, as far as its beginning tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    pub path: PathBuf,
+    /// When it was looked at; what is appended later is not read.
+    pub size: u64,
+    pub version: Version,
+    pub checksums: bool,
+    /// The server had not closed it: it was copied while it was written, or the server crashed.
+    pub in_use: bool,
+    /// What the server had executed before it. `None`: the file ends before it says so.
+    pub previous: Option<GtidSet>,
+}
+
+impl Head {
+    pub(super) fn read(path: &Path) -> Result<Self, FileError> {
+        Reader::open(path)?.head()
+    }
+
+    /// The file's name without its folder.
+    pub fn name(&self) -> String {
+        name(&self.path)
+    }
+}
+
+/// As the server would show it, and fit for a log line.
+pub(super) fn name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .chars()
+        .flat_map(char::escape_debug)
+        .collect()
+}
+
+/// Reads a few events, one after the other, each into memory of its own.
+struct Reader<'a> {
+    path: &'a Path,
+    file: BufReader<File>,
+    size: u64,
+    position: u64,
+    opener: Opener,
+}
+
+impl<'a> Reader<'a> {
+    fn open(path: &'a Path) -> Result<Self, FileError> {
+        let unreadable = |cause| FileError::Unreadable {
+            path: path.to_owned(),
+            cause,
+        };
+        let file = File::open(path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(unreadable(io::Error::other("it is not a regular file")));
+        }
+        let mut reader = Self {
+            path,
+            file: BufReader::with_capacity(64 << 10, file),
+            size: metadata.len(),
+            position: 0,
+            opener: Opener::new(),
+        };
+        reader.opener.enter(&name(path));
+        if reader.size == 0 {
+            return Err(FileError::Empty {
+                path: path.to_owned(),
+            });
+        }
+        let mut magic = [0; 4];
+        if reader.size >= 4 {
+            reader.file.read_exact(&mut magic).map_err(unreadable)?;
+        }
+        match magic {
+            MAGIC => {}
+            ENCRYPTED => {
+                return Err(FileError::Encrypted {
+                    path: path.to_owned(),
+                });
+            }
+            _ => {
+                return Err(FileError::NotBinlog {
+                    path: path.to_owned(),
+                });
+            }
+        }
+        reader.position = 4;
+        Ok(reader)
+    }
+
+    fn unreadable(&self, cause: io::Error) -> FileError {
+        FileError::Unreadable {
+            path: self.path.to_owned(),
+            cause,
+        }
+    }
+
+    /// The type and the length of the event here, if its header is whole and its length is possible.
+    fn next(&mut self) -> Result<(u8, usize), FileError> {
+        let left = self.size - self.position;
+        let truncated = |expected| FileError::Truncated {
+            path: self.path.to_owned(),
+            position: self.position,
+            expected,
+            found: left,
+        };
+        if left < HEADER as u64 {
+            return Err(truncated(HEADER as u64));
+        }
+        let mut header = [0; HEADER];
+        self.file
+            .read_exact(&mut header)
+            .and_then(|()| self.file.seek_relative(-(HEADER as i64)))
+            .map_err(|cause| self.unreadable(cause))?;
+        let length = u32::from_le_bytes([header[9], header[10], header[11], header[12]]);
+        match u64::from(length) {
+            length if length < HEADER as u64 || length > LARGEST => Err(damaged(
+                self.path,
+                self.position,
+                header[4],
+                length,
+                "its length is not that of an event",
+            )),
+            length if length > left => Err(truncated(length)),
+            length => Ok((header[4], length as usize)),
+        }
+    }
+
+    fn bytes(&mut self, length: usize) -> Result<Vec<u8>, FileError> {
+        let mut bytes = vec![0; length];
+        self.file
+            .read_exact(&mut bytes)
+            .map_err(|cause| self.unreadable(cause))?;
+        self.position += length as u64;
+        Ok(bytes)
+    }
+
+    fn head(mut self) -> Result<Head, FileError> {
+        let path = self.path;
+        let (type_code, length) = self.next()?;
+        if type_code != FORMAT_DESCRIPTION {
+            return Err(damaged(
+                path,
+                4,
+                type_code,
+                length as u64,
+                "a file begins with a format description event",
+            ));
+        }
+        let bytes = self.bytes(length)?;
+        let version = version(path, &bytes)?;
+        let flags = u16::from_le_bytes([bytes[17], bytes[18]]);
+        if flags & FLAG_RELAY_LOG != 0 {
+            return Err(FileError::RelayLog {
+                path: path.to_owned(),
+            });
+        }
+        check_description(path, 4, &bytes)?;
+        self.opener
+            .open(&bytes)
+            .map_err(|reason| FileError::Damaged {
+                path: path.to_owned(),
+                position: 4,
+                reason: Box::new(reason),
+            })?;
+        let in_use = flags & FLAG_IN_USE != 0;
+        let previous = self.previous(in_use)?;
+        Ok(Head {
+            path: path.to_owned(),
+            size: self.size,
+            version,
+            checksums: self.opener.checksums() == Checksums::Crc32,
+            in_use,
+            previous,
+        })
+    }
+
+    fn previous(&mut self, in_use: bool) -> Result<Option<GtidSet>, FileError> {
+        if self.position == self.size {
+            return match in_use {
+                true => Ok(None),
+                false => Err(FileError::Truncated {
+                    path: self.path.to_owned(),
+                    position: self.position,
+                    expected: HEADER as u64,
+                    found: 0,
+                }),
+            };
+        }
+        let (type_code, length) = match self.next() {
+            Err(FileError::Truncated { .. }) if in_use => return Ok(None),
+            other => other?,
+        };
+        if type_code != PREVIOUS_GTIDS {
+            return Err(FileError::NoPreviousGtids {
+                path: self.path.to_owned(),
+            });
+        }
+        let position = self.position;
+        let bytes = self.bytes(length)?;
+        let event = self
+            .opener
+            .open(&bytes)
+            .map_err(|reason| FileError::Damaged {
+                path: self.path.to_owned(),
+                position,
+                reason: Box::new(reason),
+            })?;
+        GtidSet::decode(event.body).map(Some).map_err(|_| {
+            damaged(
+                self.path,
+                position,
+                type_code,
+                length as u64,
+                "its GTID set cannot be read",
+            )
+        })
+    }
+}
+
+/// In a file its checksum always holds.
+pub(super) fn check_description(path: &Path, position: u64, bytes: &[u8]) -> Result<(), FileError> {
+    match Opener::description_is_whole(bytes) {
+        true => Ok(()),
+        false => Err(damaged(
+            path,
+            position,
+            FORMAT_DESCRIPTION,
+            bytes.len() as u64,
+            "the format description's checksum is wrong",
+        )),
+    }
+}
+
+fn version(path: &Path, description: &[u8]) -> Result<Version, FileError> {
+    let text = description
+        .get(HEADER + 2..HEADER + 52)
+        .and_then(|text| text.split(|byte| *byte == 0).next())
+        .map(String::from_utf8_lossy)
+        .unwrap_or_default();
+    match Version::parse(&text) {
+        Some(version) if version.number >= OLDEST => Ok(version),
+        _ => Err(FileError::Version {
+            path: path.to_owned(),
+            version: text.escape_debug().to_string(),
+        }),
+    }
+}
+
+pub(super) fn damaged(
+    path: &Path,
+    position: u64,
+    type_code: u8,
+    length: u64,
+    reason: &'static str,
+) -> FileError {
+    FileError::Damaged {
+        path: path.to_owned(),
+        position,
+        reason: Box::new(crate::error::Permanent::Event {
+            file: name(path),
+            type_code,
+            length: usize::try_from(length).unwrap_or(usize::MAX),
+            reason,
+        }),
+    }
+}
+
+/// What the transactions that begin in this file are, without a look at anything else; as far as the file can be read.
+pub(super) fn transactions(head: &Head) -> Result<GtidSet, FileError> {
+    let mut set = GtidSet::new();
+    let mut reader = Reader::open(&head.path)?;
+    reader.size = reader.size.min(head.size);
+    let checksum = if head.checksums { 4 } else { 0 };
+    while let Ok((type_code, length)) = reader.next() {
+        if matches!(type_code, 33 | 42) {
+            let bytes = reader.bytes(length)?;
+            let body = bytes.get(HEADER..length.saturating_sub(checksum));
+            if let Some(Ok(Decoded::Gtid(event))) = body.map(|body| Decoded::of(type_code, 0, body))
+            {
+                set.insert(event.gtid);
+            }
+        } else {
+            reader
+                .file
+                .seek_relative(length as i64)
+                .map_err(|cause| reader.unreadable(cause))?;
+            reader.position += length as u64;
+        }
+    }
+    Ok(set)
+}

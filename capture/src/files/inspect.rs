@@ -1,0 +1,203 @@
+//! What a list of files holds, and whether a capture could carry it: every event is read and verified, nothing is written.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use binferry_schemas::{
+    fault::Fault,
+    filter::TableFilter,
+    finding::{Finding, Severity},
+    gtid::GtidSet,
+};
+
+use super::{BinlogFiles, FileError, Head, survey};
+use crate::{
+    decode::{DecodeError, Decoded, Statement, TableMap, TablePlan, classify},
+    dump::Event,
+    error::CaptureError,
+    stream::events::{Events, Filled},
+};
+
+/// What one file holds, as far as it can be read.
+#[derive(Debug)]
+pub struct Inspected {
+    pub head: Head,
+    pub gtids: GtidSet,
+    pub row_events: u64,
+    /// Why a capture would stop, or could not be sure, each told once.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads the files to their ends. The second part are findings about the list.
+pub async fn inspect(paths: &[PathBuf], tables: &TableFilter) -> (Vec<Inspected>, Vec<Finding>) {
+    let paths = paths.to_vec();
+    let heads = match tokio::task::spawn_blocking(move || survey(&paths)).await {
+        Ok(Ok(heads)) => heads,
+        Ok(Err(error)) => return (Vec::new(), vec![blocking("the list of files", &error)]),
+        // The runtime is going.
+        Err(_) => return (Vec::new(), Vec::new()),
+    };
+    let (mut all, mut findings) = (Vec::<Inspected>::new(), Vec::new());
+    if let Some(first) = heads.first()
+        && let Some(previous) = first.previous.as_ref().filter(|set| !set.is_empty())
+    {
+        findings.push(Finding {
+            severity: Severity::Info,
+            subject: "the first file".into(),
+            found: first.name(),
+            reason: format!("transactions came before it: {previous}"),
+            remedy: Some(
+                "for a new log: --from earliest, or --from GTIDSET with what the target holds"
+                    .into(),
+            ),
+        });
+    }
+    for (n, head) in heads.iter().enumerate() {
+        let inspected = one(head, n + 1 == heads.len(), tables).await;
+        if let Some(before) = all.last() {
+            findings.extend(continues(before, head));
+        }
+        all.push(inspected);
+    }
+    (all, findings)
+}
+
+async fn one(head: &Head, last: bool, tables: &TableFilter) -> Inspected {
+    let mut inspection = Inspection {
+        tables,
+        gtids: GtidSet::new(),
+        row_events: 0,
+        open: false,
+        findings: BTreeMap::new(),
+    };
+    inspection.about(head, last);
+    if let Err(error) = inspection.read(head).await {
+        inspection.add(blocking(&head.name(), &error));
+    }
+    Inspected {
+        head: head.clone(),
+        gtids: inspection.gtids,
+        row_events: inspection.row_events,
+        findings: inspection.findings.into_values().collect(),
+    }
+}
+
+struct Inspection<'a> {
+    tables: &'a TableFilter,
+    gtids: GtidSet,
+    row_events: u64,
+    open: bool,
+    /// By their text: each is told once.
+    findings: BTreeMap<String, Finding>,
+}
+
+impl Inspection<'_> {
+    fn add(&mut self, finding: Finding) {
+        self.findings.entry(finding.to_string()).or_insert(finding);
+    }
+
+    fn about(&mut self, head: &Head, last: bool) {
+        if !head.checksums {
+            self.add(Finding {
+                severity: Severity::Warning,
+                subject: head.name(),
+                found: "without checksums".into(),
+                reason: "damage to the file would go unnoticed".into(),
+                remedy: Some("SET PERSIST binlog_checksum = CRC32, for the next files".into()),
+            });
+        }
+        if head.in_use && last {
+            self.add(Finding {
+                severity: Severity::Warning,
+                subject: head.name(),
+                found: "open".into(),
+                reason: "it was copied while its server wrote it, or after a crash: it may stop anywhere".into(),
+                remedy: Some("FLUSH BINARY LOGS before the copy; or go on from the server when the files are through".into()),
+            });
+        }
+    }
+
+    async fn read(&mut self, head: &Head) -> Result<(), CaptureError> {
+        let before = head.previous.clone().unwrap_or_default();
+        let mut files = BinlogFiles::open(vec![head.clone()], before, None)?;
+        loop {
+            while let Some(event) = files.buffered()? {
+                if let Err(error) = self.event(&event) {
+                    self.add(blocking(&head.name(), &error));
+                }
+            }
+            if files.fill(self.open).await? == Filled::End {
+                return files.end(self.open);
+            }
+        }
+    }
+
+    fn event(&mut self, event: &Event<'_>) -> Result<(), DecodeError> {
+        match Decoded::of(event.type_code, event.flags, event.body)? {
+            Decoded::Gtid(begun) => {
+                self.gtids.insert(begun.gtid);
+                self.open = true;
+            }
+            Decoded::Xid => self.open = false,
+            Decoded::Rows(_) => self.row_events += 1,
+            Decoded::TableMap(_) => match TableMap::parse(event.body) {
+                Ok(map) if self.tables.matches(map.database(), map.table()) => {
+                    TablePlan::new(&map)?;
+                }
+                Err(error) if error.table().is_none_or(|(d, t)| self.tables.matches(d, t)) => {
+                    return Err(error);
+                }
+                _ => {}
+            },
+            Decoded::Query(query) => match classify(&query)? {
+                Statement::Begin | Statement::Savepoint => {}
+                Statement::Change { tables, .. } => {
+                    if tables.is_empty() || tables.iter().any(|(d, t)| self.tables.matches(d, t)) {
+                        return Err(DecodeError::Unsupported {
+                            event: "QUERY",
+                            reason: "a change of a captured table is logged as a statement, not as rows",
+                            hint: "let every session of the source use binlog_format=ROW; copy the table again, and start behind it",
+                        });
+                    }
+                }
+                // A statement that ends its transaction. Whether it does can be wrong inside a BEGIN, for the time being.
+                _ => self.open = false,
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn blocking(subject: &str, error: &impl Fault) -> Finding {
+    Finding {
+        severity: Severity::Blocking,
+        subject: subject.to_owned(),
+        found: "not fit".into(),
+        reason: error.to_string(),
+        remedy: error.hint(),
+    }
+}
+
+/// The same rules as [`BinlogFiles`] has at the beginning of a file.
+fn continues(before: &Inspected, next: &Head) -> Option<Finding> {
+    let mut executed = before.head.previous.clone().unwrap_or_default();
+    executed.union_with(&before.gtids);
+    let previous = next.previous.clone().unwrap_or_default();
+    let lost = executed.subtract(&previous);
+    let missing = previous.subtract(&executed);
+    let error = if !lost.is_empty() {
+        FileError::NotContinued {
+            path: next.path.clone(),
+            before: before.head.path.clone(),
+            lost,
+        }
+    } else if !missing.is_empty() {
+        FileError::Gap {
+            path: next.path.clone(),
+            missing,
+        }
+    } else {
+        return None;
+    };
+    Some(blocking(&next.name(), &error))
+}
