@@ -2,14 +2,19 @@
 //!
 //! Text is read as the server reads it and printed as the server prints `@@GLOBAL.gtid_executed`, without its newlines. The binary form
 //! is that of COM_BINLOG_DUMP_GTID and of PREVIOUS_GTIDS_LOG_EVENT.
+//!
+//! MariaDB's GTIDs (domain, server id, sequence number) are held by the same type, under a UUID of their own kind ([`Gtid::mariadb`]), and
+//! print as MariaDB prints them. Within a domain they rise, with gaps that mean nothing, so a set holds one range of each domain: a
+//! position of MariaDB's.
 
 mod binary;
+mod mariadb;
 mod set;
 mod text;
 
 use std::fmt;
 
-pub use self::{binary::GtidBinaryError, set::GtidSet, text::GtidTextError};
+pub use self::{binary::GtidBinaryError, mariadb::DomainRange, set::GtidSet, text::GtidTextError};
 pub use uuid::Uuid;
 
 /// The highest transaction number of a GTID (manual, "GTID Format and Storage"): 2^63 - 2.

@@ -7,9 +7,10 @@
 //!            n x { 16 uuid | u8 tag length << 1 | tag | u64 k | k x { u64 first | u64 last + 1 } }
 //! ```
 //!
-//! The untagged form is written unless there is a tag: servers before 8.3 know no other.
+//! The untagged form is written unless there is a tag: servers before 8.3 know no other. A MariaDB domain goes out as a source of its
+//! UUID, so that nothing is left out in silence: a MySQL server refuses it as a GTID that it never had.
 
-use super::{GtidSet, MAX_GNO, Tag, Uuid};
+use super::{GtidSet, MAX_GNO, Tag, Uuid, mariadb};
 use crate::fault::{Fault, Kind};
 
 /// What is wrong with a binary GTID set.
@@ -39,7 +40,7 @@ impl GtidSet {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.encoded_len());
         let tagged = self.is_tagged();
-        let count = self.sources().len() as u64;
+        let count = (self.sources().len() + self.domains().count()) as u64;
         let header = if tagged {
             u64::from(TAGGED) << 56 | count << 8 | u64::from(TAGGED)
         } else {
@@ -58,6 +59,15 @@ impl GtidSet {
                 out.extend_from_slice(&interval.end.saturating_add(1).to_le_bytes());
             }
         }
+        for (domain, range) in self.domains() {
+            out.extend_from_slice(mariadb::uuid(domain, range.server).as_bytes());
+            if tagged {
+                out.push(0);
+            }
+            for number in [1, range.start, range.end.saturating_add(1)] {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
+        }
         out
     }
 
@@ -65,11 +75,12 @@ impl GtidSet {
     pub fn encoded_len(&self) -> usize {
         let tagged = self.is_tagged();
         let source = |(_, tag): &(Uuid, Tag)| 24 + usize::from(tagged) * (1 + tag.as_str().len());
-        8 + self
-            .sources()
-            .iter()
-            .map(|(key, list)| source(key) + 16 * list.len())
-            .sum::<usize>()
+        8 + (40 + usize::from(tagged)) * self.domains().count()
+            + self
+                .sources()
+                .iter()
+                .map(|(key, list)| source(key) + 16 * list.len())
+                .sum::<usize>()
     }
 
     fn is_tagged(&self) -> bool {

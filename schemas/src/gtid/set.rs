@@ -1,11 +1,15 @@
 //! The algebra of GTID sets.
 //!
 //! Invariant of every [`GtidSet`]: no list of intervals is empty; within a list, intervals are in order, disjoint, and at least one
-//! number apart. Equal sets are therefore equal as values.
+//! number apart; of MariaDB's domains each has one range that isn't empty, and no source has a UUID of MariaDB's kind. Equal sets are
+//! therefore equal as values.
 
 use std::collections::BTreeMap;
 
-use super::{Gtid, Tag, Uuid};
+use super::{
+    Gtid, Tag, Uuid,
+    mariadb::{self, DomainRange, Domains},
+};
 
 /// A closed interval of transaction numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,10 +18,14 @@ pub(super) struct Interval {
     pub(super) end: u64,
 }
 
-/// A set of GTIDs: for each (uuid, tag), disjoint, non-adjacent intervals in order.
+/// A set of GTIDs: for each (uuid, tag), disjoint, non-adjacent intervals in order; for each MariaDB domain, one range.
+///
+/// MariaDB states a position as one GTID of each domain, which stands for all up to it, and the numbers between two transactions need
+/// not have been used. So of a domain, adding a GTID adds all below it, and taking one out takes out all above it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GtidSet {
     sources: BTreeMap<(Uuid, Tag), Vec<Interval>>,
+    domains: Domains,
 }
 
 impl GtidSet {
@@ -26,10 +34,10 @@ impl GtidSet {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.sources.is_empty()
+        self.sources.is_empty() && self.domains.is_empty()
     }
 
-    /// How many GTIDs there are.
+    /// How many GTIDs there are; of a MariaDB domain, how many there can be.
     pub fn len(&self) -> u128 {
         self.iter()
             .map(|(_, _, start, end)| u128::from(end - start) + 1)
@@ -37,7 +45,11 @@ impl GtidSet {
     }
 
     /// Adds one GTID; false when it was there. The number after a source's highest costs one look-up in the map of sources.
+    /// Of a MariaDB domain, the end moves forward to it; false when it was there or further.
     pub fn insert(&mut self, gtid: Gtid) -> bool {
+        if let Some((domain, server, sequence)) = gtid.as_mariadb() {
+            return self.domains.insert(domain, server, sequence);
+        }
         let list = self.sources.entry((gtid.uuid, gtid.tag)).or_default();
         match list.last_mut() {
             Some(last) if last.end.checked_add(1) == Some(gtid.gno) => {
@@ -63,13 +75,22 @@ impl GtidSet {
 
     /// Adds the GTIDs from `start` to `end`, both included; nothing when `start` is above `end`.
     pub fn insert_range(&mut self, uuid: Uuid, tag: Tag, start: u64, end: u64) {
-        if start <= end {
-            list_insert(self.sources.entry((uuid, tag)).or_default(), start, end);
+        if start > end {
+            return;
+        }
+        match mariadb::parts(&uuid, tag) {
+            Some((domain, server)) => self
+                .domains
+                .insert_range(domain, DomainRange { start, end, server }),
+            None => list_insert(self.sources.entry((uuid, tag)).or_default(), start, end),
         }
     }
 
-    /// Takes one GTID out; false when it was not there.
+    /// Takes one GTID out, and of a MariaDB domain all above it, too; false when it was not there.
     pub fn remove(&mut self, gtid: &Gtid) -> bool {
+        if let Some((domain, _, sequence)) = gtid.as_mariadb() {
+            return self.domains.remove(domain, sequence);
+        }
         let key = (gtid.uuid, gtid.tag);
         let Some(list) = self.sources.get_mut(&key) else {
             return false;
@@ -97,7 +118,39 @@ impl GtidSet {
         true
     }
 
+    /// Takes out a GTID that has come, for a set of what is still to come: of a MariaDB domain all below it with it, since numbers rise
+    /// and some are never used.
+    pub fn pass(&mut self, gtid: &Gtid) -> bool {
+        match gtid.as_mariadb() {
+            Some((domain, _, sequence)) => self.domains.pass(domain, sequence),
+            None => self.remove(gtid),
+        }
+    }
+
+    /// Adds a range of a MariaDB domain. A domain has one range, so what lies between this one and what was there is added, too.
+    pub(super) fn insert_domain(&mut self, domain: u32, range: DomainRange) {
+        self.domains.insert_range(domain, range);
+    }
+
+    /// What the set holds of a MariaDB domain.
+    pub fn domain(&self, domain: u32) -> Option<DomainRange> {
+        self.domains.get(domain)
+    }
+
+    /// MariaDB's domains and what the set holds of each, by number.
+    pub fn domains(&self) -> impl Iterator<Item = (u32, DomainRange)> + '_ {
+        self.domains.iter()
+    }
+
+    /// Whether there is a GTID of MySQL's in it.
+    pub fn has_sources(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
     pub fn contains(&self, gtid: &Gtid) -> bool {
+        if let Some((domain, _, sequence)) = gtid.as_mariadb() {
+            return self.domains.contains(domain, sequence);
+        }
         self.sources
             .get(&(gtid.uuid, gtid.tag))
             .is_some_and(|list| list_contains(list, gtid.gno))
@@ -105,7 +158,7 @@ impl GtidSet {
 
     /// Whether every GTID of `other` is in this set.
     pub fn contains_set(&self, other: &Self) -> bool {
-        other.sources.iter().all(|(key, theirs)| {
+        let sources = other.sources.iter().all(|(key, theirs)| {
             self.sources.get(key).is_some_and(|ours| {
                 theirs.iter().all(|wanted| {
                     let at = ours.partition_point(|interval| interval.end < wanted.start);
@@ -113,7 +166,8 @@ impl GtidSet {
                         .is_some_and(|i| i.start <= wanted.start && wanted.end <= i.end)
                 })
             })
-        })
+        });
+        sources && self.domains.contains_all(&other.domains)
     }
 
     /// Adds all of `other`.
@@ -126,12 +180,14 @@ impl GtidSet {
                 *ours = list_union(ours, theirs);
             }
         }
+        self.domains.union_with(&other.domains);
     }
 
     /// What is in this set and not in `other`.
     #[must_use]
     pub fn subtract(&self, other: &Self) -> Self {
-        self.combine(|key, ours| match other.sources.get(key) {
+        let domains = self.domains.subtract(&other.domains);
+        self.combine(domains, |key, ours| match other.sources.get(key) {
             Some(theirs) => list_subtract(ours, theirs),
             None => ours.to_vec(),
         })
@@ -140,25 +196,40 @@ impl GtidSet {
     /// What is in both sets.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
-        self.combine(|key, ours| match other.sources.get(key) {
+        let domains = self.domains.intersect(&other.domains);
+        self.combine(domains, |key, ours| match other.sources.get(key) {
             Some(theirs) => list_intersect(ours, theirs),
             None => Vec::new(),
         })
     }
 
-    /// Every interval as (uuid, tag, first, last), in the order of the printed form.
+    /// Every interval as (uuid, tag, first, last), in the order of the printed form; a MariaDB domain's range with the UUID of the GTID at
+    /// its end.
     pub fn iter(&self) -> impl Iterator<Item = (Uuid, Tag, u64, u64)> + '_ {
-        self.sources
+        let sources = self
+            .sources
             .iter()
-            .flat_map(|((uuid, tag), list)| list.iter().map(|i| (*uuid, *tag, i.start, i.end)))
+            .flat_map(|((uuid, tag), list)| list.iter().map(|i| (*uuid, *tag, i.start, i.end)));
+        let domains = self.domains.iter().map(|(domain, range)| {
+            let uuid = mariadb::uuid(domain, range.server);
+            (uuid, Tag::NONE, range.start, range.end)
+        });
+        sources.chain(domains)
     }
 
     pub(super) fn sources(&self) -> &BTreeMap<(Uuid, Tag), Vec<Interval>> {
         &self.sources
     }
 
-    fn combine(&self, mut list: impl FnMut(&(Uuid, Tag), &[Interval]) -> Vec<Interval>) -> Self {
-        let mut result = Self::new();
+    fn combine(
+        &self,
+        domains: Domains,
+        mut list: impl FnMut(&(Uuid, Tag), &[Interval]) -> Vec<Interval>,
+    ) -> Self {
+        let mut result = Self {
+            domains,
+            ..Self::default()
+        };
         for (key, ours) in &self.sources {
             let list = list(key, ours);
             if !list.is_empty() {

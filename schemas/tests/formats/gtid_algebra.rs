@@ -1,6 +1,6 @@
 //! GTID sets against a naive model: a tree set of single GTIDs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use binferry_schemas::gtid::{Gtid, GtidSet, MAX_GNO, Tag};
 use proptest::prelude::*;
@@ -35,7 +35,10 @@ fn expand(set: &GtidSet) -> Model {
 
 /// What `iter` must hold for equal sets to be equal values.
 fn assert_normal(set: &GtidSet) {
-    let intervals: Vec<_> = set.iter().collect();
+    let intervals: Vec<_> = set
+        .iter()
+        .take(set.iter().count() - set.domains().count())
+        .collect();
     for (_, _, first, last) in &intervals {
         assert!(first <= last);
     }
@@ -123,6 +126,191 @@ proptest! {
         let _ = GtidSet::decode(&bytes);
         let _ = GtidSet::decode(&bytes[..at]);
     }
+}
+
+/// What a set holds of each domain, as a model: (first, last).
+type Positions = BTreeMap<u32, (u64, u64)>;
+
+fn mariadb(domain: u32, sequence: u64) -> Gtid {
+    Gtid::mariadb(domain, 10 + domain, sequence).unwrap()
+}
+
+fn positions() -> impl Strategy<Value = Positions> {
+    proptest::collection::btree_map(0..3u32, (1..12u64, 0..12u64), 0..3).prop_map(|map| {
+        map.into_iter()
+            .map(|(domain, (start, length))| (domain, (start, start + length)))
+            .collect()
+    })
+}
+
+fn positioned(positions: &Positions) -> GtidSet {
+    let mut set = GtidSet::new();
+    for (&domain, &(start, end)) in positions {
+        set.insert_range(mariadb(domain, 1).uuid, Tag::NONE, start, end);
+    }
+    set
+}
+
+fn held(set: &GtidSet) -> Positions {
+    set.domains()
+        .map(|(domain, range)| (domain, (range.start, range.end)))
+        .collect()
+}
+
+/// Every (domain, number): what a position stands for.
+fn numbers(positions: &Positions) -> BTreeSet<(u32, u64)> {
+    let each = |(&domain, &(start, end)): (&u32, &(u64, u64))| {
+        (start..=end).map(move |number| (domain, number))
+    };
+    positions.iter().flat_map(each).collect()
+}
+
+proptest! {
+    #[test]
+    fn domains_move_with_their_gtids(steps in proptest::collection::vec((0..3u8, 0..3u32, 1..40u64), 0..80)) {
+        let (mut model, mut set) = (BTreeSet::new(), GtidSet::new());
+        for (step, domain, number) in steps {
+            let was_there = model.contains(&(domain, number));
+            match step {
+                0 => {
+                    let newest = model.range((domain, 0)..=(domain, u64::MAX)).next_back().copied();
+                    let moves = newest.is_none_or(|(_, newest)| newest < number);
+                    prop_assert_eq!(set.insert(mariadb(domain, number)), moves);
+                    if moves {
+                        model.extend((newest.map_or(1, |(_, newest)| newest)..=number).map(|n| (domain, n)));
+                    }
+                }
+                1 => {
+                    prop_assert_eq!(set.remove(&mariadb(domain, number)), was_there);
+                    if was_there {
+                        model.retain(|&(d, n)| d != domain || n < number);
+                    }
+                }
+                _ => {
+                    set.pass(&mariadb(domain, number));
+                    model.retain(|&(d, n)| d != domain || n > number);
+                }
+            }
+            prop_assert_eq!(numbers(&held(&set)), model.clone());
+            prop_assert_eq!(set.len(), model.len() as u128);
+            prop_assert_eq!(set.is_empty(), model.is_empty());
+            prop_assert_eq!(set.contains(&mariadb(domain, number)), model.contains(&(domain, number)));
+        }
+    }
+
+    #[test]
+    fn two_sets_of_domains(a in positions(), b in positions(), mysql in model()) {
+        let (mut left, mut right) = (positioned(&a), positioned(&b));
+        let (x, y) = (numbers(&a), numbers(&b));
+        let both = left.intersect(&right);
+        prop_assert_eq!(numbers(&held(&both)), &x & &y);
+        prop_assert_eq!(left.contains_set(&right), x.is_superset(&y));
+        // Of a union, the least range that holds both; of a difference, never less than there is.
+        let mut union = left.clone();
+        union.union_with(&right);
+        prop_assert!(union.contains_set(&left) && union.contains_set(&right));
+        for (domain, (start, end)) in held(&union) {
+            let ends: Vec<_> = [&a, &b].into_iter().filter_map(|p| p.get(&domain)).collect();
+            prop_assert_eq!(start, ends.iter().map(|e| e.0).min().unwrap());
+            prop_assert_eq!(end, ends.iter().map(|e| e.1).max().unwrap());
+        }
+        let rest = numbers(&held(&left.subtract(&right)));
+        prop_assert!(rest.is_superset(&(&x - &y)) && x.is_superset(&rest));
+        for domain in a.keys() {
+            let inside = matches!((a.get(domain), b.get(domain)), (Some(a), Some(b)) if a.0 < b.0 && b.1 < a.1);
+            if !inside {
+                let of = |set: &BTreeSet<(u32, u64)>| set.iter().filter(|(d, _)| d == domain).copied().collect::<Vec<_>>();
+                prop_assert_eq!(of(&rest), of(&(&x - &y)));
+            }
+        }
+        // Beside GTIDs of MySQL's, each kind by itself.
+        left.union_with(&set(&mysql));
+        right.union_with(&set(&mysql));
+        prop_assert_eq!(left.intersect(&right).subtract(&set(&mysql)), both);
+        prop_assert_eq!(left.subtract(&positioned(&a)), set(&mysql));
+        for set in [&left, &right] {
+            prop_assert_eq!(&set.to_string().parse::<GtidSet>().unwrap(), set);
+            let bytes = set.encode();
+            prop_assert_eq!(bytes.len(), set.encoded_len());
+            prop_assert_eq!(&GtidSet::decode(&bytes).unwrap(), set);
+            let mut again = GtidSet::new();
+            for (uuid, tag, first, last) in set.iter() {
+                again.insert_range(uuid, tag, first, last);
+            }
+            prop_assert_eq!(&again, set);
+        }
+    }
+
+    #[test]
+    fn mariadb_gtids_come_back(domain: u32, server: u32, sequence in 1..=MAX_GNO) {
+        let gtid = Gtid::mariadb(domain, server, sequence).unwrap();
+        prop_assert_eq!(gtid.as_mariadb(), Some((domain, server, sequence)));
+        prop_assert_eq!(gtid.to_string(), format!("{domain}-{server}-{sequence}"));
+        prop_assert_eq!(gtid.to_string().parse::<Gtid>().unwrap(), gtid);
+        // RFC 9562: version 8 in the seventh byte, the variant in the ninth.
+        prop_assert_eq!((gtid.uuid.as_bytes()[6] >> 4, gtid.uuid.as_bytes()[8] >> 6), (8, 2));
+    }
+
+    #[test]
+    fn no_text_of_mariadbs_panics(text in "[0-9.,: -]{0,40}") {
+        let _ = text.parse::<GtidSet>();
+        let _ = text.parse::<Gtid>();
+    }
+}
+
+#[test]
+fn mariadb_text() {
+    for (text, printed) in [
+        ("0-1-100", "0-1-100"),
+        (" 5-2-7 ,\n0-1-100", "0-1-100,5-2-7"),
+        ("0-1-100,0-2-103", "0-2-103"),
+        ("0-2-103,0-1-100", "0-2-103"),
+        ("0-1-51..100", "0-1-51..100"),
+        ("0-1-1..100", "0-1-100"),
+        (
+            "0-4294967295-9223372036854775806",
+            "0-4294967295-9223372036854775806",
+        ),
+    ] {
+        assert_eq!(
+            text.parse::<GtidSet>().unwrap().to_string(),
+            printed,
+            "{text:?}"
+        );
+    }
+    let mixed = format!("{UUID_A}:1-3,7-1-9");
+    assert_eq!(mixed.parse::<GtidSet>().unwrap().to_string(), mixed);
+    for text in [
+        "0-1-0",
+        "0-1-",
+        "0--1",
+        "-1-1",
+        "0-1-5..4",
+        "0-1-0..4",
+        "0-1-5..",
+        "0-1-05",
+        "0-01-5",
+        "4294967296-1-1",
+        "0-4294967296-1",
+        "0-1-9223372036854775807",
+        "0-1-1-1",
+        "0-1",
+        "0-1-1 2",
+        "0-1-+5",
+    ] {
+        assert!(text.parse::<GtidSet>().is_err(), "{text:?}");
+    }
+    for text in ["0-1-2,0-1-3", "0-1-1..2", "0-1-1..1", "0-1-1,5-1-1"] {
+        assert!(text.parse::<Gtid>().is_err(), "{text:?}");
+    }
+    assert_eq!(Gtid::mariadb(0, 1, 0), None);
+    assert_eq!(Gtid::mariadb(0, 1, MAX_GNO + 1), None);
+    let gtid = Gtid::mariadb(0x01020304, 0x0a0b0c0d, 5).unwrap();
+    assert_eq!(
+        gtid.uuid.to_string(),
+        "01020304-6d61-8172-a961-64620a0b0c0d"
+    );
+    assert_eq!(Gtid::new(UUID_A, 5).as_mariadb(), None);
 }
 
 #[test]
