@@ -138,8 +138,15 @@ struct Printer {
 /// A change whose fragments are being joined.
 #[derive(Default)]
 struct Joined {
-    before: Option<Vec<u8>>,
-    after: Option<Vec<u8>>,
+    before: Option<Whole>,
+    after: Option<Whole>,
+}
+
+/// An image as far as it is there.
+#[derive(Default)]
+struct Whole {
+    present: Option<Vec<u8>>,
+    datum: Vec<u8>,
 }
 
 impl Joined {
@@ -149,8 +156,19 @@ impl Joined {
             (&mut self.after, change.after),
         ] {
             if let Some(part) = part {
-                into.get_or_insert_default().extend_from_slice(part.datum);
+                let into = into.get_or_insert_default();
+                into.present = part.present.map(<[u8]>::to_vec);
+                into.datum.extend_from_slice(part.datum);
             }
+        }
+    }
+}
+
+impl Whole {
+    fn image(&self) -> Image<'_> {
+        Image {
+            present: self.present.as_deref(),
+            datum: &self.datum,
         }
     }
 }
@@ -235,16 +253,13 @@ impl Printer {
                 }
             }
             let parts = std::mem::take(joined);
-            let image = |own: Option<Image<'_>>, part: &Option<Vec<u8>>| -> Option<Vec<u8>> {
-                match whole {
-                    true => own.map(|i| i.datum.to_vec()),
-                    false => part.clone(),
-                }
+            let (before, after) = match whole {
+                true => (change.before, change.after),
+                false => (
+                    parts.before.as_ref().map(Whole::image),
+                    parts.after.as_ref().map(Whole::image),
+                ),
             };
-            let (before, after) = (
-                image(change.before, &parts.before),
-                image(change.after, &parts.after),
-            );
             let number = *index;
             *index += 1;
             let Some(table) = set.tables.get(change.table as usize) else {
@@ -257,7 +272,6 @@ impl Printer {
                 continue;
             }
             let schema = self.schema(table.schema).await?;
-            let present = change.before.or(change.after).and_then(|i| i.present);
             let line = Line {
                 offset: offset.0,
                 transaction,
@@ -265,11 +279,8 @@ impl Printer {
                 last: transaction.last && left == 0,
                 operation: change.operation,
                 schema: &schema,
-                before: before.as_deref().map(|datum| Image { present, datum }),
-                after: after.as_deref().map(|datum| Image {
-                    present: change.after.and_then(|i| i.present),
-                    datum,
-                }),
+                before,
+                after,
             };
             line.write(&mut self.out)?;
         }

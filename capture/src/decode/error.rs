@@ -49,8 +49,15 @@ pub enum DecodeError {
         table: String,
         flaw: &'static str,
     },
-    #[error("a row image of {database}.{table} lacks columns: binlog_row_image is not FULL")]
-    PartialImage { database: String, table: String },
+    /// The before document is nowhere.
+    #[error(
+        "an update of column {database}.{table}.{column} holds only what changes in the document, and the row's before image lacks the document"
+    )]
+    DocumentMissing {
+        database: String,
+        table: String,
+        column: String,
+    },
     /// What was just written cannot be read again.
     #[error("a defect of the program: {what}")]
     Defect { what: &'static str },
@@ -101,8 +108,8 @@ impl Fault for DecodeError {
                 "SET PERSIST binlog_row_metadata = FULL on the source (MySQL 8.0 or newer; older ones can't write it: replicate to a newer server with log_replica_updates = ON, and capture from that one); transactions that were written before it cannot be read, so start a new log behind them"
                     .to_owned(),
             ),
-            Self::PartialImage { .. } => Some(
-                "SET PERSIST binlog_row_image = FULL on the source, and check that no session sets another value; transactions that were written before it cannot be read, so start a new log behind them"
+            Self::DocumentMissing { .. } => Some(
+                "SET PERSIST binlog_row_value_options = '' or SET PERSIST binlog_row_image = FULL on the source, and check that no session sets another value; transactions that were written before it cannot be carried, so start a new log behind them, or leave the table out with --tables"
                     .to_owned(),
             ),
             Self::Malformed { .. } | Self::TableMap { .. } | Self::Value { .. } | Self::Rows { .. } => Some(

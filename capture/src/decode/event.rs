@@ -72,7 +72,7 @@ impl<'a> Decoded<'a> {
             })
         };
         match type_code {
-            23..=25 | 30..=32 => RowsEvent::parse(type_code, body).map(Self::Rows),
+            23..=25 | 30..=32 | 39 => RowsEvent::parse(type_code, body).map(Self::Rows),
             19 => table_map::table_id(body)
                 .map(Self::TableMap)
                 .map_err(malformed("TABLE_MAP")),
@@ -112,11 +112,6 @@ impl<'a> Decoded<'a> {
                 "XA_PREPARE",
                 NOT_YET,
                 "do not run XA transactions on captured servers",
-            ),
-            39 => unsupported(
-                "PARTIAL_UPDATE_ROWS",
-                NOT_YET,
-                "SET PERSIST binlog_row_value_options = '' on the source",
             ),
             40 => unsupported(
                 "TRANSACTION_PAYLOAD",

@@ -28,7 +28,7 @@ use super::{
 };
 
 /// The server refuses deeper documents (`JSON_DOCUMENT_MAX_DEPTH`).
-const DEPTH_MAX: u32 = 100;
+pub(super) const DEPTH_MAX: u32 = 100;
 
 /// Appends the column's union for a document.
 pub(super) fn put(out: &mut Vec<u8>, document: &[u8]) -> Read<()> {
@@ -63,7 +63,8 @@ struct Printer<'o> {
     exact: bool,
 }
 
-const BROKEN: Flaw = Flaw("is a JSON document with an offset or a length that cannot be");
+pub(super) const BROKEN: Flaw =
+    Flaw("is a JSON document with an offset or a length that cannot be");
 
 impl Printer<'_> {
     fn spend(&mut self, bytes: usize) -> Read<()> {
@@ -167,8 +168,7 @@ impl Printer<'_> {
             }
             let kind = entries.u8()?;
             let place = entries.take(width)?;
-            let inline = matches!(kind, 0x04..=0x06) || large && matches!(kind, 0x07 | 0x08);
-            let value = if inline {
+            let value = if is_inline(kind, large) {
                 place
             } else {
                 let offset = Cursor::new(place).little_endian(width)? as usize;
@@ -280,8 +280,13 @@ impl Printer<'_> {
     }
 }
 
+/// A value of this type stands in its container in place of its offset.
+pub(super) fn is_inline(kind: u8, large: bool) -> bool {
+    matches!(kind, 0x04..=0x06) || large && matches!(kind, 0x07 | 0x08)
+}
+
 /// Bytes behind a length of 7 bits a byte.
-fn long_bytes<'a>(cursor: &mut Cursor<'a>) -> Read<&'a [u8]> {
+pub(super) fn long_bytes<'a>(cursor: &mut Cursor<'a>) -> Read<&'a [u8]> {
     let mut length = 0_u64;
     for shift in [0, 7, 14, 21, 28] {
         let byte = cursor.u8()?;

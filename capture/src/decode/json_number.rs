@@ -13,13 +13,25 @@ pub(super) fn put_double(out: &mut Vec<u8>, value: f64) {
         });
         return;
     }
-    // `d.ddde[-]x`, at most 17 digits.
-    let mut scientific = [0_u8; 40];
-    let mut rest = &mut scientific[..];
-    // 40 bytes are enough for any double; what can't be split below can't come.
-    let _ = write!(rest, "{value:e}");
-    let unused = rest.len();
-    let text = &scientific[..40 - unused];
+    let (mut shortest, mut even) = ([0; SCIENTIFIC], [0; SCIENTIFIC]);
+    let mut text = scientific(&mut shortest, format_args!("{value:e}"));
+    // Midway between two numbers of so many digits the server takes the even one.
+    let mantissa = text.iter().position(|&byte| byte == b'e').unwrap_or(0);
+    let digits = text[..mantissa].iter().filter(|b| b.is_ascii_digit());
+    let digits = digits.count();
+    if digits >= 16
+        && matches!(
+            text.get(mantissa.wrapping_sub(1)),
+            Some(b'1' | b'3' | b'5' | b'7' | b'9')
+        )
+    {
+        let places = digits - 1;
+        let nearest = scientific(&mut even, format_args!("{value:.places$e}"));
+        let parsed = std::str::from_utf8(nearest).ok();
+        if parsed.and_then(|text| text.parse().ok()) == Some(value) {
+            text = nearest;
+        }
+    }
     let (negative, text) = match text.split_first() {
         Some((b'-', rest)) => (true, rest),
         _ => (false, text),
@@ -78,6 +90,17 @@ pub(super) fn put_double(out: &mut Vec<u8>, value: f64) {
     }
 }
 
+/// Bytes for `[-]d.ddde[-]x` with at most 17 digits.
+const SCIENTIFIC: usize = 40;
+
+fn scientific<'b>(buffer: &'b mut [u8; SCIENTIFIC], number: std::fmt::Arguments<'_>) -> &'b [u8] {
+    let mut rest = &mut buffer[..];
+    // There is room for any double; what can't be split later can't come.
+    let _ = rest.write_fmt(number);
+    let unused = rest.len();
+    &buffer[..SCIENTIFIC - unused]
+}
+
 pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
     if value < 0 {
         out.push(b'-');
@@ -120,6 +143,10 @@ mod tests {
             (1.5e300, "1.5e300"),
             (f64::MAX, "1.7976931348623157e308"),
             (5e-324, "5e-324"),
+            // Exactly in the middle.
+            (2374385142843.0 + 1.0 / 32.0, "2374385142843.0312"),
+            (-2374385142843.0 - 1.0 / 32.0, "-2374385142843.0312"),
+            (2374385142843.0 + 3.0 / 32.0, "2374385142843.0938"),
         ] {
             let mut out = Vec::new();
             put_double(&mut out, value);

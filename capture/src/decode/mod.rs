@@ -6,8 +6,10 @@
 //!
 //! ```text
 //! TABLE_MAP --TableMap--> TablePlan (once for a table map)
-//! rows event --RowsEvent, RowCursor--> each image --TablePlan::transcode_row--> Avro datum bytes
+//! rows event --RowsEvent, RowCursor--> each image --TablePlan--> Avro datum bytes
 //! ```
+//!
+//! Images that lack columns, and updates of parts of documents, take a way of their own (`partial`): slower, and out of the way of full ones.
 //!
 //! Everything that depends on the column alone (widths, character sets, labels, precision) is resolved in the plan; per row there is one
 //! `match` a column, checked reads and bulk copies, without an allocation.
@@ -23,7 +25,9 @@ mod error;
 mod event;
 mod gtid;
 mod json;
+mod json_diff;
 mod json_number;
+mod partial;
 mod plan;
 mod query;
 mod rows;

@@ -284,6 +284,24 @@ pub(super) struct ImageFlaw {
     flaw: Flaw,
 }
 
+impl ImageFlaw {
+    pub(super) fn column(column: usize, flaw: Flaw) -> Self {
+        let column = Some(column);
+        Self { column, flaw }
+    }
+}
+
+/// The image as a whole is broken.
+pub(super) fn whole(flaw: Flaw) -> ImageFlaw {
+    ImageFlaw { column: None, flaw }
+}
+
+/// Bit `index` of a bitmap, least significant bit first; what is beyond its end is not set.
+#[inline]
+pub(super) fn bit(bitmap: &[u8], index: usize) -> bool {
+    (bitmap.get(index / 8)).is_some_and(|byte| byte >> (index % 8) & 1 != 0)
+}
+
 impl TablePlan {
     /// Errors: those of [`TableMap::schema`].
     pub fn new(map: &TableMap<'_>) -> Result<Self, DecodeError> {
@@ -296,55 +314,48 @@ impl TablePlan {
         &self.schema
     }
 
-    /// Takes one row image off the front of `input` and appends it as a datum of the row schema. `present`: bitmap, least significant bit
-    /// first, of the columns that the image has, `None` for all; a column that it lacks is written as null (the image's bitmap in the
-    /// record tells it from NULL). After an error the tail of `out` is of no use.
-    pub fn transcode_row(
-        &self,
-        present: Option<&[u8]>,
-        input: &mut &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), DecodeError> {
-        let mut cursor = Cursor::new(input);
-        self.image(present, &mut cursor, out)
-            .map_err(|flaw| self.describe(&flaw))?;
-        *input = cursor.rest();
-        Ok(())
+    pub(super) fn columns(&self) -> usize {
+        self.columns.len()
     }
 
+    /// Is the column a JSON document?
+    pub(super) fn is_document(&self, column: usize) -> bool {
+        matches!(self.columns.get(column), Some(Decoder::Json))
+    }
+
+    /// Takes a full row image off the front of `cursor` and appends it as a datum of the row schema. After an error the tail of `out` is
+    /// of no use.
     #[inline]
     pub(super) fn image(
         &self,
-        present: Option<&[u8]>,
         cursor: &mut Cursor<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), ImageFlaw> {
-        let whole = |flaw| ImageFlaw { column: None, flaw };
-        let bit = |bitmap: &[u8], index: usize| {
-            (bitmap.get(index / 8)).is_some_and(|byte| byte >> (index % 8) & 1 != 0)
-        };
-        let there = match present {
-            None => self.columns.len(),
-            Some(bitmap) => (0..self.columns.len()).filter(|&i| bit(bitmap, i)).count(),
-        };
-        let nulls = cursor.take(there.div_ceil(8)).map_err(whole)?;
-        let mut place = 0;
+        let nulls = cursor.take(self.columns.len().div_ceil(8)).map_err(whole)?;
         for (index, decoder) in self.columns.iter().enumerate() {
-            if present.is_some_and(|bitmap| !bit(bitmap, index)) {
-                datum::put_null(out);
-                continue;
-            }
-            if bit(nulls, place) {
+            if bit(nulls, index) {
                 datum::put_null(out);
             } else {
-                decoder.put(out, cursor).map_err(|flaw| ImageFlaw {
-                    column: Some(index),
-                    flaw,
-                })?;
+                decoder
+                    .put(out, cursor)
+                    .map_err(|flaw| ImageFlaw::column(index, flaw))?;
             }
-            place += 1;
         }
         Ok(())
+    }
+
+    /// Takes the value of one column, not NULL, off the front of `cursor` and appends it to a datum.
+    pub(super) fn value(
+        &self,
+        column: usize,
+        cursor: &mut Cursor<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ImageFlaw> {
+        match self.columns.get(column) {
+            Some(decoder) => decoder.put(out, cursor),
+            None => Err(Flaw("has a column that the table map lacks")),
+        }
+        .map_err(|flaw| ImageFlaw::column(column, flaw))
     }
 
     #[cold]
@@ -370,11 +381,15 @@ impl TablePlan {
         }
     }
 
+    /// Only the change of a document is there.
     #[cold]
-    pub(super) fn partial(&self) -> DecodeError {
-        DecodeError::PartialImage {
+    pub(super) fn document_missing(&self, column: usize) -> DecodeError {
+        DecodeError::DocumentMissing {
             database: self.schema.database.clone(),
             table: self.schema.table.clone(),
+            column: (self.schema.columns.get(column))
+                .map(|column| column.name.clone())
+                .unwrap_or_default(),
         }
     }
 }

@@ -7,13 +7,15 @@
 //! | (image | UPDATE: after image)*
 //! ```
 //!
-//! The extra information is about NDB and partitions, and says nothing about values. (`libs/mysql/binlog/event/rows_event.h`.)
+//! PARTIAL_UPDATE_ROWS (39) is UPDATE_ROWS of version 2 with after images that may hold changes of documents: see `partial`. The extra
+//! information is about NDB and partitions, and says nothing about values. Bits of a bitmap beyond the last column mean nothing. (`libs/mysql/binlog/event/rows_event.h`.)
 
 use binferry_schemas::record::{ChangesBuffer, Operation};
 
 use super::{
     cursor::{Cursor, Flaw, Read},
     error::DecodeError,
+    partial::Partial,
     plan::TablePlan,
 };
 
@@ -30,6 +32,8 @@ pub struct RowsEvent<'a> {
     columns: usize,
     before: Option<&'a [u8]>,
     after: Option<&'a [u8]>,
+    /// After images may hold changes of documents.
+    documents_change: bool,
     rows: &'a [u8],
 }
 
@@ -41,17 +45,18 @@ impl<'a> RowsEvent<'a> {
             25 => ("DELETE_ROWS_V1", Operation::Delete),
             30 => ("WRITE_ROWS", Operation::Insert),
             31 => ("UPDATE_ROWS", Operation::Update),
+            39 => ("PARTIAL_UPDATE_ROWS", Operation::Update),
             _ => ("DELETE_ROWS", Operation::Delete),
         };
-        Self::read(operation, type_code >= 30, body)
+        Self::read(operation, type_code, body)
             .map_err(|Flaw(flaw)| DecodeError::Malformed { event, flaw })
     }
 
-    fn read(operation: Operation, has_extra: bool, body: &'a [u8]) -> Read<Self> {
+    fn read(operation: Operation, type_code: u8, body: &'a [u8]) -> Read<Self> {
         let mut cursor = Cursor::new(body);
         let table_id = cursor.u48()?;
         let flags = cursor.u16()?;
-        if has_extra {
+        if type_code >= 30 {
             let extra = usize::from(cursor.u16()?);
             let extra = extra.checked_sub(2);
             cursor.take(extra.ok_or(Flaw("states an impossible length"))?)?;
@@ -72,6 +77,7 @@ impl<'a> RowsEvent<'a> {
             columns,
             before,
             after,
+            documents_change: type_code == 39,
             rows: cursor.rest(),
         })
     }
@@ -100,7 +106,7 @@ impl<'a> RowsEvent<'a> {
             event: *self,
             plan,
             rest: Cursor::new(self.rows),
-            checked: false,
+            form: Form::Unchecked,
         }
     }
 }
@@ -111,7 +117,15 @@ pub struct RowCursor<'a, 'p> {
     event: RowsEvent<'a>,
     plan: &'p TablePlan,
     rest: Cursor<'a>,
-    checked: bool,
+    form: Form<'a>,
+}
+
+/// How the event's images are to be read.
+#[derive(Debug)]
+enum Form<'a> {
+    Unchecked,
+    Full,
+    Partial(Box<Partial<'a>>),
 }
 
 /// All columns are in the image.
@@ -122,25 +136,37 @@ fn is_full(bitmap: &[u8], columns: usize) -> bool {
         && bitmap.get(whole).is_none_or(|byte| byte & mask == mask)
 }
 
+/// The bitmap without the bits beyond the last column; `None` when all columns are there.
+fn presence(bitmap: &[u8], columns: usize) -> Option<Box<[u8]>> {
+    if is_full(bitmap, columns) {
+        return None;
+    }
+    let mut bitmap: Box<[u8]> = bitmap.into();
+    if let (Some(last), rest @ 1..) = (bitmap.last_mut(), columns % 8) {
+        *last &= (1 << rest) - 1;
+    }
+    Some(bitmap)
+}
+
 impl RowCursor<'_, '_> {
     /// Appends the next row's change, with `table` as its table reference; `false` when there is none. After an error nothing is
     /// appended, and the cursor is of no further use.
     #[inline]
     pub fn next(&mut self, table: u32, changes: &mut ChangesBuffer) -> Result<bool, DecodeError> {
-        if !self.checked {
-            self.check()?;
-            self.checked = true;
+        if let Form::Unchecked = self.form {
+            self.form = self.check()?;
         }
         if self.rest.is_empty() {
             return Ok(false);
         }
         let (plan, rest) = (self.plan, &mut self.rest);
         let before = rest.rest().len();
-        changes
-            .push_with(table, self.event.operation, |out| {
-                plan.image(None, rest, out)
-            })
-            .map_err(|flaw| plan.describe(&flaw))?;
+        match &mut self.form {
+            Form::Partial(partial) => partial.next(plan, rest, table, changes)?,
+            Form::Full | Form::Unchecked => changes
+                .push_with(table, self.event.operation, |out| plan.image(rest, out))
+                .map_err(|flaw| plan.describe(&flaw))?,
+        }
         // A row takes at least its bitmap of NULLs; a table has at least one column.
         if rest.rest().len() == before {
             return Err(plan.broken("has rows without bytes"));
@@ -148,19 +174,24 @@ impl RowCursor<'_, '_> {
         Ok(true)
     }
 
-    fn check(&self) -> Result<(), DecodeError> {
+    fn check<'a>(&self) -> Result<Form<'a>, DecodeError> {
         let event = &self.event;
-        if event.columns != self.plan.schema().columns.len() {
+        if event.columns != self.plan.columns() {
             return Err(self
                 .plan
                 .broken("has another number of columns than its table map"));
         }
-        for bitmap in [event.before, event.after].into_iter().flatten() {
-            if !is_full(bitmap, event.columns) {
-                return Err(self.plan.partial());
-            }
-        }
-        Ok(())
+        let presence = |bitmap: Option<&[u8]>| bitmap.and_then(|b| presence(b, event.columns));
+        let (before, after) = (presence(event.before), presence(event.after));
+        Ok(match (&before, &after) {
+            (None, None) if !event.documents_change => Form::Full,
+            _ => Form::Partial(Box::new(Partial::new(
+                event.operation,
+                before,
+                after,
+                event.documents_change,
+            ))),
+        })
     }
 }
 
@@ -176,6 +207,9 @@ mod tests {
         assert!(!is_full(&[0xff, 0xfe], 9));
         assert!(!is_full(&[0x7f], 8));
         assert!(is_full(&[0x7f], 7));
+        assert_eq!(presence(&[0xff], 7), None);
+        assert_eq!(presence(&[0x82, 0xf2], 12), Some([0x82, 0x02].into()));
+        assert_eq!(presence(&[0x82], 8), Some([0x82].into()));
     }
 
     #[test]

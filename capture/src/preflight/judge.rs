@@ -7,7 +7,7 @@ const OLDEST: (u32, u32, u32) = (8, 0, 0);
 const SHORT_RETENTION_S: u64 = 24 * 3600;
 
 /// (setting, what it must be, why, how to set it).
-const REQUIRED: [(&str, &str, &str, &str); 8] = [
+const REQUIRED: [(&str, &str, &str, &str); 6] = [
     (
         "log_bin",
         "ON",
@@ -40,18 +40,6 @@ const REQUIRED: [(&str, &str, &str, &str); 8] = [
         "SET PERSIST binlog_row_metadata = FULL",
     ),
     (
-        "binlog_row_image",
-        "FULL",
-        "partial row images are not carried yet",
-        "SET PERSIST binlog_row_image = FULL (sessions that are open keep the old one: reconnect them)",
-    ),
-    (
-        "binlog_row_value_options",
-        "",
-        "partial JSON updates are not carried yet",
-        "SET PERSIST binlog_row_value_options = ''",
-    ),
-    (
         "binlog_transaction_compression",
         "OFF",
         "compressed transactions are not carried yet",
@@ -75,6 +63,7 @@ pub(super) fn judge(observed: &Observed, _wanted: &Wanted<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     privileges(observed, &mut findings);
     required(observed, &mut findings);
+    row_images(observed, &mut findings);
     server_id(observed, &mut findings);
     binlog_filters(observed, &mut findings);
     replica(observed, &mut findings);
@@ -163,6 +152,67 @@ fn required(observed: &Observed, findings: &mut Vec<Finding>) {
                 remedy: Some(remedy.into()),
             });
         }
+    }
+}
+
+const FULL_IMAGES: &str =
+    "SET PERSIST binlog_row_image = FULL (sessions that are open keep the old one: reconnect them)";
+
+/// What is lost with images that lack columns is told; only documents that cannot be put together block.
+fn row_images(observed: &Observed, findings: &mut Vec<Finding>) {
+    let value = |name: &str| {
+        let value = observed.variables.get(name);
+        value.map_or_else(String::new, |value| value.to_ascii_uppercase())
+    };
+    let mut find = |severity, subject: &str, reason: &str, remedy: &str| {
+        findings.push(Finding {
+            severity,
+            subject: subject.into(),
+            found: shown(observed.variables.get(subject)),
+            reason: reason.into(),
+            remedy: Some(remedy.into()),
+        });
+    };
+    let image = value("binlog_row_image");
+    match image.as_str() {
+        // Empty: a version that has only full ones.
+        "" | "FULL" | "FULL_NODUP" => {}
+        "MINIMAL" => find(
+            Severity::Warning,
+            "binlog_row_image",
+            "before images hold the key alone, so an update of a row that differs on the target goes unnoticed; an insert \
+             that leaves columns to their defaults cannot be applied",
+            FULL_IMAGES,
+        ),
+        "NOBLOB" => find(
+            Severity::Warning,
+            "binlog_row_image",
+            "before images lack BLOB and TEXT columns, so a row that differs there on the target goes unnoticed; an insert \
+             that leaves such columns to their defaults cannot be applied",
+            FULL_IMAGES,
+        ),
+        _ => find(
+            Severity::Blocking,
+            "binlog_row_image",
+            "this row image is not known",
+            FULL_IMAGES,
+        ),
+    }
+    match value("binlog_row_value_options").as_str() {
+        "" => {}
+        "PARTIAL_JSON" if image != "MINIMAL" => {}
+        "PARTIAL_JSON" => find(
+            Severity::Blocking,
+            "binlog_row_value_options",
+            "an update holds only what changes in a document, and with binlog_row_image = MINIMAL the document is nowhere",
+            "SET PERSIST binlog_row_value_options = '', or SET PERSIST binlog_row_image = FULL",
+        ),
+        _ => find(
+            Severity::Blocking,
+            "binlog_row_value_options",
+            "this option is not known",
+            "SET PERSIST binlog_row_value_options = ''",
+        ),
     }
 }
 
@@ -321,8 +371,8 @@ mod tests {
             ("enforce_gtid_consistency", "WARN"),
             ("binlog_format", "MIXED"),
             ("binlog_row_metadata", "MINIMAL"),
-            ("binlog_row_image", "NOBLOB"),
-            ("binlog_row_value_options", "PARTIAL_JSON"),
+            ("binlog_row_image", "OTHER"),
+            ("binlog_row_value_options", "OTHER"),
             ("binlog_transaction_compression", "ON"),
             ("server_id", "0"),
         ] {
@@ -332,6 +382,28 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn images_that_lack_columns_are_told() {
+        for image in ["MINIMAL", "noblob"] {
+            assert_eq!(
+                judged(&with("binlog_row_image", image)),
+                [(Severity::Warning, "binlog_row_image".to_owned())]
+            );
+        }
+        assert_eq!(judged(&with("binlog_row_image", "FULL_NODUP")), []);
+        let mut observed = with("binlog_row_value_options", "PARTIAL_JSON");
+        assert_eq!(judged(&observed), []);
+        let image = ("binlog_row_image".into(), "MINIMAL".into());
+        observed.variables.extend([image]);
+        assert_eq!(
+            judged(&observed),
+            [
+                (Severity::Warning, "binlog_row_image".to_owned()),
+                (Severity::Blocking, "binlog_row_value_options".to_owned())
+            ]
+        );
     }
 
     #[test]

@@ -77,8 +77,6 @@ async fn settings() {
         ("gtid_mode", "ON_PERMISSIVE", "ON"),
         ("binlog_format", "MIXED", "ROW"),
         ("binlog_row_metadata", "MINIMAL", "FULL"),
-        ("binlog_row_image", "MINIMAL", "FULL"),
-        ("binlog_row_value_options", "'PARTIAL_JSON'", "''"),
         ("binlog_transaction_compression", "ON", "OFF"),
         ("server_id", "0", "77"),
     ] {
@@ -94,6 +92,8 @@ async fn settings() {
     for (setting, bad, good) in [
         ("binlog_expire_logs_seconds", "60", "0"),
         ("binlog_checksum", "NONE", "CRC32"),
+        ("binlog_row_image", "MINIMAL", "FULL"),
+        ("binlog_row_image", "NOBLOB", "FULL"),
     ] {
         server
             .sql(&format!("SET GLOBAL {setting} = {bad}"))
@@ -103,6 +103,15 @@ async fn settings() {
             .sql(&format!("SET GLOBAL {setting} = {good}"))
             .unwrap();
     }
+    server
+        .sql("SET GLOBAL binlog_row_value_options = 'PARTIAL_JSON'")
+        .unwrap();
+    assert_eq!(findings(&root).await, []);
+    server.sql("SET GLOBAL binlog_row_image = MINIMAL").unwrap();
+    assert_eq!(
+        subjects(&root, Severity::Blocking).await,
+        ["binlog_row_value_options"]
+    );
 
     server
         .restart_with(["--binlog-do-db=shop", "--log-replica-updates=OFF"])

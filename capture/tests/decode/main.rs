@@ -5,6 +5,7 @@
 
 mod charsets;
 mod generate;
+mod images;
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -298,7 +299,7 @@ async fn broken_bytes_are_errors() {
                         let change = change.unwrap();
                         for image in [change.before, change.after].into_iter().flatten() {
                             assert!(
-                                Values::new(plan.schema(), None, image.datum)
+                                Values::new(plan.schema(), image.present, image.datum)
                                     .all(|value| value.is_ok())
                             );
                         }
