@@ -310,12 +310,12 @@ pub fn reader_name(stream: &str) -> String {
 async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError> {
     let mut target = connection::connect(&options.address).await?;
     let fail = |error| from_mysql(error, "asking for the target's state");
-    let read_only: Option<bool> = target
+    let closed: Option<bool> = target
         .conn
-        .query_first("SELECT @@global.super_read_only")
+        .query_first(target.dialect.closed_to_all())
         .await
         .map_err(fail)?;
-    if read_only == Some(true) {
+    if closed == Some(true) {
         return Err(ApplyError::ReadOnly {
             setting: "super_read_only",
         });

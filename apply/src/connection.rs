@@ -4,32 +4,27 @@
 //! still takes zero and partial dates, checks on. `wait_timeout` is short: an applier that was stopped inside a transaction must not hold
 //! its locks for hours.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use binferry_schemas::address::{Address, Tls};
 use mysql_async::{
     Conn, DriverError, Error, IoError, Opts, OptsBuilder, SslOpts, prelude::Queryable,
 };
 
-use crate::error::{ApplyError, ServerFault};
+use crate::{
+    dialect::Dialect,
+    error::{ApplyError, ServerFault},
+};
 
 /// Seconds that the server keeps one of our sessions that says nothing; [`KEEPALIVE`] is well below.
 pub const WAIT_TIMEOUT: u64 = 30;
 pub const KEEPALIVE: Duration = Duration::from_secs(8);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// `VALUES ROW(…)` as a table.
-const OLDEST: (u32, u32, u32) = (8, 0, 19);
-const OLDEST_TEXT: &str = "8.0.19";
-
-const SESSION: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', time_zone = '+00:00', \
-    sql_mode = 'STRICT_TRANS_TABLES,STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', \
-    unique_checks = 1, foreign_key_checks = 1, autocommit = 1, innodb_lock_wait_timeout = 10, wait_timeout = 30, \
-    interactive_timeout = 30, max_execution_time = 0, group_concat_max_len = 4294967295, sql_safe_updates = 0, big_tables = 0, explicit_defaults_for_timestamp = 1";
-
 /// A connection, and what its server says of itself.
 #[derive(Debug)]
 pub struct Target {
     pub conn: Conn,
+    pub dialect: Dialect,
     pub max_packet: usize,
 }
 
@@ -129,39 +124,32 @@ async fn prepare(mut conn: Conn, address: &Address) -> Result<Target, ApplyError
     let fail = |error| from_mysql(error, DOING);
     let version: Option<String> = conn.query_first("SELECT VERSION()").await.map_err(fail)?;
     let version = version.unwrap_or_default();
-    if version.to_lowercase().contains("mariadb")
-        || parse_version(&version).is_none_or(|found| found < OLDEST)
-    {
-        return Err(ApplyError::Version {
-            address: address.to_string(),
-            found: version,
-            needed: OLDEST_TEXT,
-        });
-    }
+    let dialect = Dialect::of(&version).map_err(|needed| ApplyError::Version {
+        address: address.to_string(),
+        found: version,
+        needed,
+    })?;
     conn.query_drop("SET NAMES utf8mb4 COLLATE utf8mb4_bin")
         .await
         .map_err(fail)?;
-    conn.query_drop(SESSION).await.map_err(fail)?;
-    // From 8.0.30 on; needs a privilege on some versions, and matters only for tables that we create.
-    let _ = conn
-        .query_drop("SET SESSION sql_generate_invisible_primary_key = 0")
-        .await;
+    for statement in dialect.session() {
+        conn.query_drop(statement).await.map_err(fail)?;
+    }
+    if dialect == Dialect::MySql {
+        // From 8.0.30 on; needs a privilege on some versions, and matters only for tables that we create.
+        let _ = conn
+            .query_drop("SET SESSION sql_generate_invisible_primary_key = 0")
+            .await;
+    }
     let max_packet: Option<u64> = conn
         .query_first("SELECT @@session.max_allowed_packet")
         .await
         .map_err(fail)?;
     Ok(Target {
         conn,
+        dialect,
         max_packet: usize::try_from(max_packet.unwrap_or(1 << 22)).unwrap_or(usize::MAX),
     })
-}
-
-/// The leading numbers of `8.0.36-log`.
-pub fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
-    let mut parts = text
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|part| part.parse::<u32>().ok());
-    Some((parts.next()??, parts.next()??, parts.next()??))
 }
 
 /// An error of the driver as one of ours, without row values.
@@ -201,8 +189,8 @@ fn from_fault(fault: Box<ServerFault>, doing: &'static str) -> ApplyError {
         1836 => ApplyError::ReadOnly {
             setting: "innodb_read_only",
         },
-        // Shutting down, killed, timed out while idle.
-        1053 | 1079 | 1152 | 1158..=1161 | 3169 | 4031 => ApplyError::Lost {
+        // Shutting down, killed (MySQL's code and MariaDB's), timed out while idle.
+        1053 | 1079 | 1152 | 1158..=1161 | 1927 | 3169 | 4031 => ApplyError::Lost {
             reason: fault.to_string(),
         },
         1044 | 1142 | 1143 | 1227 | 1370 | 3941 => ApplyError::Privilege { fault },
@@ -247,32 +235,5 @@ pub fn server_fault(answer: mysql_async::ServerError) -> ServerFault {
         code: answer.code,
         state: answer.state,
         message: harmless.then_some(answer.message),
-    }
-}
-
-/// The key's name in the text of error 1062, `… for key 'table.key'`: the only part of it that holds no value.
-pub fn duplicate_key_name(message: &str) -> Option<Cow<'_, str>> {
-    let rest = message.rsplit_once(" for key '")?.1;
-    let name = rest.strip_suffix('\'')?;
-    Some(Cow::Borrowed(
-        name.split_once('.').map_or(name, |(_, key)| key),
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions() {
-        assert_eq!(parse_version("8.0.36-log"), Some((8, 0, 36)));
-        assert_eq!(parse_version("x"), None);
-    }
-
-    #[test]
-    fn duplicate_key_names_hold_no_value() {
-        let message = "Duplicate entry 'x' for key 'y' for key 't.PRIMARY'";
-        assert_eq!(duplicate_key_name(message).as_deref(), Some("PRIMARY"));
-        assert_eq!(duplicate_key_name("something else"), None);
     }
 }

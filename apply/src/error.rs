@@ -365,7 +365,7 @@ impl Fault for ApplyError {
             }
             Self::Login { .. } => "check the user in --target and BINFERRY_TARGET_PASSWORD".to_owned(),
             Self::Tls { .. } => "check ?tls= and ?ca= of --target".to_owned(),
-            Self::Version { needed, .. } => format!("use a target with MySQL {needed} or newer"),
+            Self::Version { needed, .. } => format!("use a target with {needed} or newer"),
             Self::ReadOnly { setting } => format!("SET GLOBAL {setting} = OFF, or point --target at the writable server"),
             Self::Privilege { .. } => {
                 "GRANT SELECT, INSERT, UPDATE, DELETE ON the tables, and CREATE, SELECT, INSERT, UPDATE, DELETE ON binferry.* to the user"

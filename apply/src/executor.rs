@@ -8,7 +8,7 @@ use mysql_async::{Error, Row, prelude::Queryable};
 use crate::{
     batch::{self, Limits, PACKET_MARGIN, Statement},
     change::RowChange,
-    connection::{Target, duplicate_key_name, from_mysql},
+    connection::{Target, from_mysql},
     error::{ApplyError, Conflict, ConflictKind},
     plan::{Group, Part},
     progress::{self, Ownership},
@@ -207,6 +207,7 @@ impl Executor {
 
     /// Runs a packet of statements; each must find its number of rows.
     async fn packet(&mut self, sql: Vec<u8>, rows: &[Option<u64>]) -> Result<(), Failure> {
+        let dialect = self.target.dialect;
         let conn = &mut self.target.conn;
         let work = async {
             let mut result = conn.query_iter(sql).await?;
@@ -233,9 +234,9 @@ impl Executor {
             Ok(Ok(Some(index))) => Err(Failure::Rows { index }),
             Ok(Err(error)) => {
                 let duplicate = match &error {
-                    Error::Server(answer) if answer.code == 1062 => {
-                        duplicate_key_name(&answer.message).map(|name| name.into_owned())
-                    }
+                    Error::Server(answer) if answer.code == 1062 => dialect
+                        .duplicate_key_name(&answer.message)
+                        .map(str::to_owned),
                     _ => None,
                 };
                 Err(Failure::Error {

@@ -1,17 +1,18 @@
-//! Applies a log to a MySQL server, exactly once.
+//! Applies a log to a MySQL or MariaDB server, exactly once.
 //!
 //! Each record that counts (the fold decides) becomes row changes; changes of several transactions become the net effect on each row, and
 //! few large statements; these and the progress row are one transaction on the target. What does not fit the target stops the stream with
 //! an error that names the transaction, the table and the columns.
 //!
 //! In the order of the flow: [`planner`](crate::planner) reads and folds the log, `tables` and `target` find where rows go, `net` and
-//! `batch` order the changes, `render` writes SQL, `executor` runs it, `progress` makes it count once, `takeover` and `place` say who goes on and where, and
+//! `batch` order the changes, `render` writes SQL (`dialect` says whose), `executor` runs it, `progress` makes it count once, `takeover` and `place` say who goes on and where, and
 //! [`Applier`] holds the loop.
 
 mod applier;
 mod batch;
 mod change;
 mod connection;
+mod dialect;
 mod error;
 mod executor;
 mod joiner;

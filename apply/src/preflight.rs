@@ -8,7 +8,7 @@ use binferry_schemas::{
 use mysql_async::{Conn, prelude::Queryable};
 
 use crate::{
-    connection::{self, from_mysql},
+    connection::{self, Target, from_mysql},
     error::ApplyError,
 };
 
@@ -36,7 +36,7 @@ pub async fn preflight(
         reason: "the server answers and its version will do".to_owned(),
         remedy: None,
     });
-    if let Err(error) = settings(&mut target.conn, &mut findings).await {
+    if let Err(error) = settings(&mut target, &mut findings).await {
         findings.push(from_error("settings", &error));
     }
     if let Err(error) = privileges(&mut target.conn, &mut findings).await {
@@ -60,14 +60,22 @@ fn from_error(subject: &str, error: &ApplyError) -> Finding {
     }
 }
 
-async fn settings(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<(), ApplyError> {
-    let row: Option<(bool, bool, u64, String)> = conn
-        .query_first("SELECT @@global.read_only, @@global.super_read_only, @@session.max_allowed_packet, VERSION()")
+async fn settings(target: &mut Target, findings: &mut Vec<Finding>) -> Result<(), ApplyError> {
+    let (conn, dialect) = (&mut target.conn, target.dialect);
+    let fail = |error| from_mysql(error, DOING);
+    let row: Option<(String, u64, String)> = conn
+        .query_first("SELECT @@global.read_only, @@session.max_allowed_packet, VERSION()")
         .await
-        .map_err(|error| from_mysql(error, DOING))?;
-    let Some((read_only, super_read_only, packet, version)) = row else {
+        .map_err(fail)?;
+    let Some((read_only, packet, version)) = row else {
         return Ok(());
     };
+    // A switch on MySQL, and one with more positions on newer lines of MariaDB.
+    let read_only = !matches!(read_only.as_str(), "0" | "OFF");
+    let closed: Option<bool> = conn
+        .query_first(dialect.closed_to_all())
+        .await
+        .map_err(fail)?;
     let mut add = |severity, subject: &str, found: String, reason: &str, remedy: Option<&str>| {
         findings.push(Finding {
             severity,
@@ -81,10 +89,10 @@ async fn settings(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<(), Ap
         Severity::Fine,
         "version",
         version,
-        "VALUES ROW(…) needs 8.0.19",
+        &format!("{} or newer will do", dialect.needed()),
         None,
     );
-    if super_read_only {
+    if closed == Some(true) {
         add(
             Severity::Blocking,
             "super_read_only",
@@ -97,8 +105,14 @@ async fn settings(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<(), Ap
             Severity::Warning,
             "read_only",
             "ON".to_owned(),
-            "only users with CONNECTION_ADMIN can write to the target",
-            Some("SET GLOBAL read_only = OFF, or GRANT CONNECTION_ADMIN to the user"),
+            &format!(
+                "only users with {} can write to the target",
+                dialect.writes_despite_read_only()
+            ),
+            Some(&format!(
+                "SET GLOBAL read_only = OFF, or GRANT {} ON *.* TO the user",
+                dialect.writes_despite_read_only()
+            )),
         );
     } else {
         add(

@@ -93,7 +93,7 @@ impl Tables {
     ) -> Result<Option<crate::target::table::TargetTable>, ApplyError> {
         // The connection may have ended while nothing was asked: a second attempt gets a new one.
         if let Some(target) = &mut self.target {
-            match catalog::table(&mut target.conn, name).await {
+            match catalog::table(target, name).await {
                 Err(ApplyError::Lost { .. }) => self.target = None,
                 other => return other,
             }
@@ -101,6 +101,6 @@ impl Tables {
         let target = self
             .target
             .insert(connection::connect(&self.address).await?);
-        catalog::table(&mut target.conn, name).await
+        catalog::table(target, name).await
     }
 }

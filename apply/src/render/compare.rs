@@ -1,7 +1,7 @@
 //! Exact comparison of a column with a value: byte for byte, NULL equal to NULL.
 //!
 //! `=` would blur what differs: text by its collation, JSON by the order of members. So text is compared as bytes in the column's own
-//! character set, JSON as the text that the server prints. What `=` tells apart exactly is compared as it is, so that an index helps.
+//! character set, JSON as the text that the server prints or keeps. What `=` tells apart exactly is compared as it is, so that an index helps.
 //! (One pair is left: the DOUBLEs 0 and -0 compare equal.)
 
 use binferry_schemas::row::ColumnType;
@@ -9,18 +9,26 @@ use binferry_schemas::row::ColumnType;
 use super::literal::is_text;
 use crate::target::mapping::{MappedColumn, Mapping};
 
-/// `t.column <=> other`, exact.
+/// Where a column's name stands: alone in its statement, or beside those of the joined values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Alone,
+    Joined,
+}
+
+/// `column <=> other`, exact.
 pub fn put_exact(
     out: &mut Vec<u8>,
+    scope: Scope,
     mapping: &Mapping,
     at: usize,
     put_other: impl FnOnce(&mut Vec<u8>),
 ) {
     let (column, ty) = (&mapping.columns[at], &mapping.schema.columns[at].ty);
     match ty {
-        _ if is_text(ty) => {
+        _ if is_text(ty) || is_text_document(mapping, ty) => {
             out.extend_from_slice(b"CAST(");
-            put_column(out, column);
+            put_column(out, scope, column);
             out.extend_from_slice(b" AS BINARY)<=>CAST(");
             match column.charset.as_ref().filter(|charset| !charset.is_utf8()) {
                 None => put_other(out),
@@ -36,41 +44,42 @@ pub fn put_exact(
         }
         ColumnType::Enum { .. } | ColumnType::Set { .. } => {
             out.extend_from_slice(b"CAST(CONVERT(");
-            put_column(out, column);
+            put_column(out, scope, column);
             out.extend_from_slice(b" USING utf8mb4) AS BINARY)<=>CAST(");
             put_other(out);
             out.extend_from_slice(b" AS BINARY)");
         }
         ColumnType::Json => {
             out.extend_from_slice(b"CAST(CAST(");
-            put_column(out, column);
+            put_column(out, scope, column);
             out.extend_from_slice(b" AS CHAR) AS BINARY)<=>CAST(");
             put_other(out);
             out.extend_from_slice(b" AS BINARY)");
         }
         ColumnType::Geometry { .. } | ColumnType::Vector { .. } => {
             out.extend_from_slice(b"CAST(");
-            put_column(out, column);
+            put_column(out, scope, column);
             out.extend_from_slice(b" AS BINARY)<=>");
             put_other(out);
         }
         _ => {
-            put_column(out, column);
+            put_column(out, scope, column);
             out.extend_from_slice(b"<=>");
             put_other(out);
         }
     }
 }
 
-/// `t.column = other` in the form that finds the row by the key's index; it may find a row that is equal only by collation.
+/// `column = other` in the form that finds the row by the key's index; it may find a row that is equal only by collation.
 pub fn put_key(
     out: &mut Vec<u8>,
+    scope: Scope,
     mapping: &Mapping,
     at: usize,
     put_other: impl FnOnce(&mut Vec<u8>),
 ) {
     let column = &mapping.columns[at];
-    put_column(out, column);
+    put_column(out, scope, column);
     out.push(b'=');
     match (&column.charset, &column.collation) {
         (Some(charset), Some(collation)) => {
@@ -85,12 +94,19 @@ pub fn put_key(
     }
 }
 
+/// A JSON column whose server keeps its text as it was given.
+fn is_text_document(mapping: &Mapping, ty: &ColumnType) -> bool {
+    *ty == ColumnType::Json && mapping.dialect.json_is_text()
+}
+
 /// True when [`put_key`] alone is exact.
 pub fn key_is_exact(ty: &ColumnType) -> bool {
     !is_text(ty) && !matches!(ty, ColumnType::Enum { .. } | ColumnType::Set { .. })
 }
 
-pub fn put_column(out: &mut Vec<u8>, column: &MappedColumn) {
-    out.extend_from_slice(b"t.");
+pub fn put_column(out: &mut Vec<u8>, scope: Scope, column: &MappedColumn) {
+    if scope == Scope::Joined {
+        out.extend_from_slice(b"t.");
+    }
     out.extend_from_slice(column.quoted.as_bytes());
 }

@@ -17,7 +17,7 @@ use super::{json, name::Charset};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoLiteral(pub &'static str);
 
-/// True when the literal may stand among others in a column of `VALUES ROW(…)`: one type and one character set for all.
+/// True when the literal may stand among others in a column of a table of values: one type and one character set for all.
 pub fn is_plain(ty: &ColumnType, value: &Value<'_>) -> bool {
     match value {
         Value::Json { .. } => false,

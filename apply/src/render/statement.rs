@@ -5,10 +5,10 @@
 use binferry_schemas::datum::Value;
 
 use super::{
-    compare::{key_is_exact, put_column, put_exact, put_key},
+    compare::{Scope, key_is_exact, put_column, put_exact, put_key},
     literal::{self, NoLiteral, is_plain},
 };
-use crate::target::mapping::Mapping;
+use crate::{dialect::Dialect, target::mapping::Mapping};
 
 /// A column, by its index, whose value has no literal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +27,17 @@ fn put_literal(
         out,
         &mapping.schema.columns[at].ty,
         mapping.columns[at].charset.as_ref(),
-        value,
+        &as_text(mapping, value),
     )
     .map_err(|reason| Unrenderable { column: at, reason })
+}
+
+/// A document's text, where documents are text.
+fn as_text<'a>(mapping: &Mapping, value: &Value<'a>) -> Value<'a> {
+    match *value {
+        Value::Json { text, .. } if mapping.dialect.json_is_text() => Value::Text(text),
+        value => value,
+    }
 }
 
 /// The literal for comparing: a JSON document is compared by its text.
@@ -45,14 +53,14 @@ fn put_compared(
     }
 }
 
-/// May the row's values stand in `VALUES ROW(…)` with others?
+/// May the row's values stand in a table of values with others?
 pub fn is_plain_row(mapping: &Mapping, values: &[Value<'_>]) -> bool {
     mapping
         .schema
         .columns
         .iter()
         .zip(values)
-        .all(|(column, value)| is_plain(&column.ty, value))
+        .all(|(column, value)| is_plain(&column.ty, &as_text(mapping, value)))
 }
 
 /// `INSERT INTO … (…) VALUES `
@@ -95,12 +103,12 @@ pub fn put_update(
 ) -> Result<(), Unrenderable> {
     out.extend_from_slice(b"UPDATE ");
     out.extend_from_slice(mapping.quoted.as_bytes());
-    out.extend_from_slice(b" AS t SET ");
+    out.extend_from_slice(b" SET ");
     let assigned = assigned(mapping, |at| before[at] != after[at]);
     let mut separator = Separator::new(b",");
     for at in assigned {
         separator.put(out);
-        put_column(out, &mapping.columns[at]);
+        put_column(out, Scope::Alone, &mapping.columns[at]);
         out.push(b'=');
         put_literal(out, mapping, at, &after[at])?;
     }
@@ -115,7 +123,6 @@ pub fn put_delete(
 ) -> Result<(), Unrenderable> {
     out.extend_from_slice(b"DELETE FROM ");
     out.extend_from_slice(mapping.quoted.as_bytes());
-    out.extend_from_slice(b" AS t");
     put_where(out, mapping, before)
 }
 
@@ -131,7 +138,7 @@ fn put_where(
         if !out.ends_with(b" WHERE ") {
             out.extend_from_slice(b" AND ");
         }
-        put_exact(out, mapping, at, |out| {
+        put_exact(out, Scope::Alone, mapping, at, |out| {
             failed = failed.and(put_compared(out, mapping, at, &before[at]));
         });
     }
@@ -151,7 +158,7 @@ fn put_key_condition(
     let mut failed = Ok(());
     for at in &mapping.key {
         separator.put(out);
-        put_key(out, mapping, *at, |out| {
+        put_key(out, Scope::Alone, mapping, *at, |out| {
             failed = failed.and(put_compared(out, mapping, *at, &before[*at]));
         });
     }
@@ -168,13 +175,13 @@ pub fn put_probe(
     let mut failed = Ok(());
     for at in compared(mapping) {
         out.push(b',');
-        put_exact(out, mapping, at, |out| {
+        put_exact(out, Scope::Alone, mapping, at, |out| {
             failed = failed.and(put_compared(out, mapping, at, &before[at]));
         });
     }
     out.extend_from_slice(b" FROM ");
     out.extend_from_slice(mapping.quoted.as_bytes());
-    out.extend_from_slice(b" AS t WHERE ");
+    out.extend_from_slice(b" WHERE ");
     put_key_condition(out, mapping, before)?;
     failed
 }
@@ -225,7 +232,7 @@ pub fn put_update_join(
     let mut separator = Separator::new(b",");
     for at in &assigned {
         separator.put(out);
-        put_column(out, &mapping.columns[*at]);
+        put_column(out, Scope::Joined, &mapping.columns[*at]);
         out.extend_from_slice(b"=v.a");
         literal::put_int(out, *at as i64);
     }
@@ -258,6 +265,7 @@ fn needed(mapping: &Mapping) -> Vec<usize> {
         .collect()
 }
 
+/// The rows as a table `v`, each column named by [`put_name`].
 fn put_values<'a, 'v: 'a>(
     out: &mut Vec<u8>,
     mapping: &Mapping,
@@ -265,33 +273,57 @@ fn put_values<'a, 'v: 'a>(
     after: &[usize],
     rows: impl Iterator<Item = (&'a [Value<'v>], &'a [Value<'v>])>,
 ) -> Result<(), Unrenderable> {
-    out.extend_from_slice(b"(VALUES ");
-    let mut between_rows = Separator::new(b",");
-    for (old, new) in rows {
-        between_rows.put(out);
-        out.extend_from_slice(b"ROW(");
+    let names = || {
+        let before = before.iter().map(|at| (b'b', *at));
+        before.chain(after.iter().map(|at| (b'a', *at)))
+    };
+    let names_first = mapping.dialect == Dialect::MariaDb;
+    out.extend_from_slice(if names_first {
+        b"(SELECT "
+    } else {
+        b"(VALUES "
+    });
+    for (row, (old, new)) in rows.enumerate() {
+        // MariaDB takes the names of the first row.
+        let named = names_first && row == 0;
+        out.extend_from_slice(match (names_first, row) {
+            (true, 0) => b"",
+            (true, 1) => b" UNION ALL VALUES (",
+            (true, _) => b",(",
+            (false, 0) => b"ROW(",
+            (false, _) => b",ROW(",
+        });
         let mut separator = Separator::new(b",");
-        for at in before {
+        for (prefix, at) in names() {
             separator.put(out);
-            put_literal(out, mapping, *at, &old[*at])?;
+            let values = if prefix == b'b' { old } else { new };
+            put_literal(out, mapping, at, &values[at])?;
+            if named {
+                out.extend_from_slice(b" AS ");
+                put_name(out, prefix, at);
+            }
         }
-        for at in after {
+        if !named {
+            out.push(b')');
+        }
+    }
+    out.extend_from_slice(b") AS v");
+    if !names_first {
+        out.push(b'(');
+        let mut separator = Separator::new(b",");
+        for (prefix, at) in names() {
             separator.put(out);
-            put_literal(out, mapping, *at, &new[*at])?;
+            put_name(out, prefix, at);
         }
         out.push(b')');
     }
-    out.extend_from_slice(b") AS v(");
-    let mut separator = Separator::new(b",");
-    for (prefix, list) in [(b'b', before), (b'a', after)] {
-        for at in list {
-            separator.put(out);
-            out.push(prefix);
-            literal::put_int(out, *at as i64);
-        }
-    }
-    out.push(b')');
     Ok(())
+}
+
+/// The name of a column of `v`: `b` before, `a` after, and the column's index.
+fn put_name(out: &mut Vec<u8>, prefix: u8, at: usize) {
+    out.push(prefix);
+    literal::put_int(out, at as i64);
 }
 
 /// The rows of `v` drive, and each finds its row by the key's index: never a scan of the table, whatever the statistics say.
@@ -308,11 +340,11 @@ fn put_join(out: &mut Vec<u8>, mapping: &Mapping) {
     };
     for at in &mapping.key {
         separator.put(out);
-        put_key(out, mapping, *at, |out| other(out, *at));
+        put_key(out, Scope::Joined, mapping, *at, |out| other(out, *at));
     }
     for at in compared(mapping) {
         separator.put(out);
-        put_exact(out, mapping, at, |out| other(out, at));
+        put_exact(out, Scope::Joined, mapping, at, |out| other(out, at));
     }
 }
 

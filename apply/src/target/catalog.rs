@@ -1,10 +1,10 @@
 //! Reads a table's description from the target's `information_schema`.
 
-use mysql_async::{Conn, Row, prelude::Queryable};
+use mysql_async::{Row, prelude::Queryable};
 
 use super::table::{TargetColumn, TargetTable, UniqueKey};
 use crate::{
-    connection::from_mysql,
+    connection::{Target, from_mysql},
     error::{ApplyError, TableName},
     render::name::Charset,
 };
@@ -12,7 +12,11 @@ use crate::{
 const DOING: &str = "reading the target's catalog";
 
 /// `None` when there is no such table, or the user may not see it.
-pub async fn table(conn: &mut Conn, name: &TableName) -> Result<Option<TargetTable>, ApplyError> {
+pub async fn table(
+    target: &mut Target,
+    name: &TableName,
+) -> Result<Option<TargetTable>, ApplyError> {
+    let conn = &mut target.conn;
     let at = (&name.database, &name.table);
     let head: Option<(String, Option<String>)> = conn
         .exec_first(
@@ -68,12 +72,14 @@ pub async fn table(conn: &mut Conn, name: &TableName) -> Result<Option<TargetTab
         .await
         .map_err(|error| from_mysql(error, DOING))?;
     Ok(Some(TargetTable {
+        dialect: target.dialect,
         columns,
         unique,
         foreign_keys: foreign_keys.is_some(),
         trigger,
         engine: engine.unwrap_or_default(),
-        view: kind != "BASE TABLE",
+        // MariaDB has tables that keep their history; an applier writes to them as everyone does.
+        view: !matches!(kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED"),
     }))
 }
 

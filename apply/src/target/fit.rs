@@ -6,8 +6,9 @@
 use binferry_schemas::row::{ColumnType, Width, charset};
 
 use super::table::TargetColumn;
+use crate::dialect::Dialect;
 
-pub fn fits(source: &ColumnType, target: &TargetColumn) -> bool {
+pub fn fits(source: &ColumnType, target: &TargetColumn, dialect: Dialect) -> bool {
     let kind = target.data_type.as_str();
     match source {
         ColumnType::Integer { width, unsigned } => integer(*width, *unsigned, target),
@@ -81,6 +82,11 @@ pub fn fits(source: &ColumnType, target: &TargetColumn) -> bool {
             kind == "set"
                 && holds(*collation, target)
                 && labels.iter().all(|label| rest.any(|other| other == label))
+        }
+        // MariaDB's JSON is LONGTEXT in this character set: the document goes in as its text.
+        ColumnType::Json if dialect.json_is_text() => {
+            kind == "longtext"
+                && target.charset.as_ref().map(|charset| charset.name()) == Some("utf8mb4")
         }
         ColumnType::Json => kind == "json",
         ColumnType::Geometry { kind: number } => kind == "geometry" || kind == geometry(*number),
@@ -215,21 +221,38 @@ mod tests {
         }
     }
 
+    fn mysql(source: &ColumnType, target: &TargetColumn) -> bool {
+        fits(source, target, Dialect::MySql)
+    }
+
+    #[test]
+    fn documents() {
+        let longtext = |charset: &str| TargetColumn {
+            charset: Charset::new(charset),
+            ..column("longtext", "longtext")
+        };
+        let json = ColumnType::Json;
+        assert!(mysql(&json, &column("json", "json")));
+        assert!(!mysql(&json, &longtext("utf8mb4")));
+        assert!(fits(&json, &longtext("utf8mb4"), Dialect::MariaDb));
+        assert!(!fits(&json, &longtext("latin1"), Dialect::MariaDb));
+    }
+
     #[test]
     fn integers() {
         let small = ColumnType::Integer {
             width: Width::Small,
             unsigned: true,
         };
-        assert!(fits(&small, &column("smallint", "smallint unsigned")));
-        assert!(!fits(&small, &column("smallint", "smallint")));
-        assert!(fits(&small, &column("mediumint", "mediumint")));
+        assert!(mysql(&small, &column("smallint", "smallint unsigned")));
+        assert!(!mysql(&small, &column("smallint", "smallint")));
+        assert!(mysql(&small, &column("mediumint", "mediumint")));
         let int = ColumnType::Integer {
             width: Width::Int,
             unsigned: false,
         };
-        assert!(!fits(&int, &column("bigint", "bigint unsigned")));
-        assert!(!fits(&int, &column("varchar", "varchar(20)")));
+        assert!(!mysql(&int, &column("bigint", "bigint unsigned")));
+        assert!(!mysql(&int, &column("varchar", "varchar(20)")));
     }
 
     #[test]
@@ -244,10 +267,10 @@ mod tests {
             bytes: 80,
             collation: 255,
         };
-        assert!(fits(&source, &varchar(20, "utf8mb4")));
-        assert!(!fits(&source, &varchar(19, "utf8mb4")));
-        assert!(!fits(&source, &varchar(80, "latin1")));
-        assert!(fits(
+        assert!(mysql(&source, &varchar(20, "utf8mb4")));
+        assert!(!mysql(&source, &varchar(19, "utf8mb4")));
+        assert!(!mysql(&source, &varchar(80, "latin1")));
+        assert!(mysql(
             &ColumnType::VarChar {
                 bytes: 20,
                 collation: 8
@@ -268,9 +291,9 @@ mod tests {
             scale: Some(s),
             ..column("decimal", "decimal")
         };
-        assert!(fits(&source, &decimal(10, 2)));
-        assert!(!fits(&source, &decimal(10, 3)));
-        assert!(fits(&source, &decimal(11, 3)));
+        assert!(mysql(&source, &decimal(10, 2)));
+        assert!(!mysql(&source, &decimal(10, 3)));
+        assert!(mysql(&source, &decimal(11, 3)));
         let source = ColumnType::Set {
             labels: vec!["a".into(), "b".into()],
             collation: 255,
@@ -279,7 +302,7 @@ mod tests {
             charset: Charset::new("utf8mb4"),
             ..column("set", text)
         };
-        assert!(fits(&source, &set("set('a','x','b')")));
-        assert!(!fits(&source, &set("set('b','a')")));
+        assert!(mysql(&source, &set("set('a','x','b')")));
+        assert!(!mysql(&source, &set("set('b','a')")));
     }
 }

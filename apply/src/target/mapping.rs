@@ -6,6 +6,7 @@ use binferry_schemas::row::RowSchema;
 
 use super::{fit, table::TargetTable};
 use crate::{
+    dialect::Dialect,
     error::{TableName, TableProblem},
     render::name::{Charset, quoted},
 };
@@ -23,6 +24,7 @@ pub enum Order {
 
 #[derive(Debug)]
 pub struct Mapping {
+    pub dialect: Dialect,
     pub name: TableName,
     /// `` `database`.`table` ``
     pub quoted: String,
@@ -73,7 +75,7 @@ impl Mapping {
                     column: column.name.clone(),
                 })?;
             let null_fits = !column.nullable || there.nullable;
-            if !there.generated && (!fit::fits(&column.ty, there) || !null_fits) {
+            if !there.generated && (!fit::fits(&column.ty, there, target.dialect) || !null_fits) {
                 let suffix = if null_fits { "" } else { " NOT NULL" };
                 return Err(TableProblem::Narrow {
                     column: column.name.clone(),
@@ -129,6 +131,7 @@ impl Mapping {
             () => Order::Folded,
         };
         Ok(Self {
+            dialect: target.dialect,
             name: TableName {
                 database: schema.database.clone(),
                 table: schema.table.clone(),

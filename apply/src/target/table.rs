@@ -1,9 +1,10 @@
 //! A table of the target's, as far as an applier needs to know it.
 
-use crate::render::name::Charset;
+use crate::{dialect::Dialect, render::name::Charset};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetTable {
+    pub dialect: Dialect,
     pub columns: Vec<TargetColumn>,
     /// Primary and unique keys, the primary key first.
     pub unique: Vec<UniqueKey>,
@@ -46,7 +47,7 @@ pub struct UniqueKey {
 }
 
 impl TargetTable {
-    /// MySQL compares column names without regard to case.
+    /// Servers compare column names without regard to case.
     pub fn column(&self, name: &str) -> Option<&TargetColumn> {
         self.columns
             .iter()

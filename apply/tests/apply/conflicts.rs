@@ -6,16 +6,23 @@ use binferry_schemas::{
     datum::Value,
     fault::{Fault, Kind},
 };
+use binferry_servers::Release;
 
-use crate::stage::{Do, INT, Row, Stage, TEXT, Table, column};
+use crate::stage::{Do, INT, Row, Stage, TEXT, Table, column, on_each_server};
+
+on_each_server! {
+    each_kind
+    a_foreign_key
+    in_a_huge_transaction
+}
 
 fn row(id: i64, u: i64, text: &'static str) -> Row<'static> {
     vec![Value::Int(id), Value::Int(u), Value::Text(text)]
 }
 
 /// Three rows on both sides; the target is then changed behind our back.
-async fn stage(purpose: &str, harm: &str) -> Result<(Stage, Table)> {
-    let mut stage = Stage::new(purpose).await?;
+async fn stage(release: Release, purpose: &str, harm: &str) -> Result<(Stage, Table)> {
+    let mut stage = Stage::of(release, purpose).await?;
     stage.sql(
         "CREATE TABLE t (id int primary key, u int unique, text varchar(20), CHECK (u < 1000))",
     );
@@ -39,8 +46,13 @@ async fn stage(purpose: &str, harm: &str) -> Result<(Stage, Table)> {
 }
 
 /// A good transaction, the bad one, another good one: the error must name the bad one, and the first must be applied.
-async fn conflict(purpose: &str, harm: &str, bad: Do<'static>) -> Result<Conflict> {
-    let (mut stage, table) = stage(purpose, harm).await?;
+async fn conflict(
+    release: Release,
+    purpose: &str,
+    harm: &str,
+    bad: Do<'static>,
+) -> Result<Conflict> {
+    let (mut stage, table) = stage(release, purpose, harm).await?;
     let before = stage
         .commit(&table, &[Do::Insert(row(100, 100, "good"))])
         .await?;
@@ -71,9 +83,9 @@ async fn conflict(purpose: &str, harm: &str, bad: Do<'static>) -> Result<Conflic
     Ok(*conflict)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_kind() -> Result<()> {
+async fn each_kind(release: Release) -> Result<()> {
     let missing = conflict(
+        release,
         "missing",
         "DELETE FROM t WHERE id = 2",
         Do::Update(row(2, 2, "x"), row(2, 2, "y")),
@@ -81,6 +93,7 @@ async fn each_kind() -> Result<()> {
     .await?;
     assert_eq!(missing.kind, ConflictKind::RowMissing);
     let missing = conflict(
+        release,
         "missing_d",
         "DELETE FROM t WHERE id = 2",
         Do::Delete(row(2, 2, "x")),
@@ -89,6 +102,7 @@ async fn each_kind() -> Result<()> {
     assert_eq!(missing.kind, ConflictKind::RowMissing);
 
     let exists = conflict(
+        release,
         "exists",
         "INSERT INTO t VALUES (9, 9, 'secret')",
         Do::Insert(row(9, 90, "x")),
@@ -100,6 +114,7 @@ async fn each_kind() -> Result<()> {
     );
 
     let differs = conflict(
+        release,
         "differs",
         "UPDATE t SET text = 'X' WHERE id = 2",
         Do::Update(row(2, 2, "x"), row(2, 2, "secret")),
@@ -110,6 +125,7 @@ async fn each_kind() -> Result<()> {
         (ConflictKind::RowDiffers, vec!["text".to_owned()])
     );
     let differs = conflict(
+        release,
         "differs_d",
         "UPDATE t SET text = 'x ' WHERE id = 2",
         Do::Delete(row(2, 2, "x")),
@@ -118,6 +134,7 @@ async fn each_kind() -> Result<()> {
     assert_eq!(differs.kind, ConflictKind::RowDiffers);
 
     let unique = conflict(
+        release,
         "unique",
         "INSERT INTO t VALUES (9, 9, 'secret')",
         Do::Insert(row(90, 9, "x")),
@@ -128,14 +145,13 @@ async fn each_kind() -> Result<()> {
         (ConflictKind::UniqueKey, Some("u"))
     );
 
-    let check = conflict("check", "DO 0", Do::Insert(row(90, 5000, "x"))).await?;
+    let check = conflict(release, "check", "DO 0", Do::Insert(row(90, 5000, "x"))).await?;
     assert_eq!(check.kind, ConflictKind::Check);
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_key() -> Result<()> {
-    let mut stage = Stage::new("fk_conflict").await?;
+async fn a_foreign_key(release: Release) -> Result<()> {
+    let mut stage = Stage::of(release, "fk_conflict").await?;
     stage.sql("CREATE TABLE p (id int primary key); CREATE TABLE t (id int primary key, u int, FOREIGN KEY (u) REFERENCES p (id))");
     let table = stage
         .table(
@@ -153,10 +169,13 @@ async fn a_foreign_key() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn in_a_huge_transaction() -> Result<()> {
-    let (mut stage, table) =
-        stage("huge_conflict", "INSERT INTO t VALUES (500, 500, 'secret')").await?;
+async fn in_a_huge_transaction(release: Release) -> Result<()> {
+    let (mut stage, table) = stage(
+        release,
+        "huge_conflict",
+        "INSERT INTO t VALUES (500, 500, 'secret')",
+    )
+    .await?;
     let inserts: Vec<_> = (100..900).map(|n| Do::Insert(row(n, n, "y"))).collect();
     let all: Vec<(&Table, &Do<'_>)> = inserts.iter().map(|change| (&table, change)).collect();
     let chunks: Vec<_> = all.chunks(90).map(<[_]>::to_vec).collect();
@@ -176,7 +195,7 @@ async fn in_a_huge_transaction() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_contradicts_itself() -> Result<()> {
-    let (mut stage, table) = stage("contradiction", "DO 0").await?;
+    let (mut stage, table) = stage(Release::MySql, "contradiction", "DO 0").await?;
     stage
         .commit(&table, &[Do::Insert(row(10, 10, "x"))])
         .await?;

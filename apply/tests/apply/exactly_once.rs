@@ -8,11 +8,20 @@ use binferry_schemas::{
     datum::Value,
     fault::{Fault, Kind},
 };
-use binferry_servers::{CommitFault, MySql, Proxy};
+use binferry_servers::{CommitFault, MySql, Proxy, Release};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{Do, INT, Stage, Table, address, column};
+use crate::stage::{Do, INT, Stage, Table, address, column, on_each_server};
+
+on_each_server! {
+    a_commit_whose_answer_is_lost
+    a_newer_applier_takes_over
+    an_applier_that_hangs_inside_a_transaction
+    connections_cut_at_random
+    the_server_dies_and_comes_back
+    logins_and_privileges
+}
 
 /// Rows without a key: one applied twice shows.
 async fn counter(stage: &Stage) -> Result<Table> {
@@ -29,9 +38,8 @@ async fn write(stage: &mut Stage, table: &Table, count: i64) -> Result<()> {
     stage.flush().await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_whose_answer_is_lost() -> Result<()> {
-    let mut stage = Stage::new("answer").await?;
+async fn a_commit_whose_answer_is_lost(release: Release) -> Result<()> {
+    let mut stage = Stage::of(release, "answer").await?;
     let table = counter(&stage).await?;
     let proxy = Proxy::to(stage.server)?;
     for fault in [
@@ -61,9 +69,8 @@ async fn a_commit_whose_answer_is_lost() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_newer_applier_takes_over() -> Result<()> {
-    let mut stage = Stage::new("takeover").await?;
+async fn a_newer_applier_takes_over(release: Release) -> Result<()> {
+    let mut stage = Stage::of(release, "takeover").await?;
     let table = counter(&stage).await?;
     write(&mut stage, &table, 10).await?;
     let older = Applier::connect(stage.options()).await?;
@@ -89,9 +96,8 @@ async fn a_newer_applier_takes_over() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_applier_that_hangs_inside_a_transaction() -> Result<()> {
-    let mut stage = Stage::new("hang").await?;
+async fn an_applier_that_hangs_inside_a_transaction(release: Release) -> Result<()> {
+    let mut stage = Stage::of(release, "hang").await?;
     let table = counter(&stage).await?;
     write(&mut stage, &table, 1).await?;
     stage.apply().await?;
@@ -120,9 +126,8 @@ async fn an_applier_that_hangs_inside_a_transaction() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn connections_cut_at_random() -> Result<()> {
-    let mut stage = Stage::new("cut").await?;
+async fn connections_cut_at_random(release: Release) -> Result<()> {
+    let mut stage = Stage::of(release, "cut").await?;
     let table = counter(&stage).await?;
     write(&mut stage, &table, 3000).await?;
     let proxy = Arc::new(Proxy::to(stage.server)?);
@@ -157,9 +162,8 @@ async fn connections_cut_at_random() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_server_dies_and_comes_back() -> Result<()> {
-    let server: &'static MySql = Box::leak(Box::new(MySql::start()?));
+async fn the_server_dies_and_comes_back(release: Release) -> Result<()> {
+    let server: &'static MySql = Box::leak(Box::new(MySql::builder().release(release).start()?));
     server.sql("CREATE DATABASE dies")?;
     let mut stage = Stage::on(server, "dies".into()).await?;
     let table = counter(&stage).await?;
@@ -236,9 +240,8 @@ async fn another_log_is_refused() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn logins_and_privileges() -> Result<()> {
-    let mut stage = Stage::new("login").await?;
+async fn logins_and_privileges(release: Release) -> Result<()> {
+    let mut stage = Stage::of(release, "login").await?;
     let table = counter(&stage).await?;
     write(&mut stage, &table, 1).await?;
     stage.apply().await?;

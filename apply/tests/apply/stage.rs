@@ -15,7 +15,7 @@ use binferry_schemas::{
     },
     row::{Column, ColumnType, KeyPart, RowSchema, Width},
 };
-use binferry_servers::MySql;
+use binferry_servers::{MySql, Release};
 use binferry_transport::{
     embedded::EmbeddedLog,
     log::{Log, Retention},
@@ -23,6 +23,26 @@ use binferry_transport::{
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+/// Tests that take the target's release, each once on MySQL and once on MariaDB.
+macro_rules! on_each_server {
+    ($($test:ident)+) => {
+        mod mysql {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() -> anyhow::Result<()> {
+                super::$test(binferry_servers::Release::MySql).await
+            })+
+        }
+
+        mod mariadb {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() -> anyhow::Result<()> {
+                super::$test(binferry_servers::Release::MariaDb11_8).await
+            })+
+        }
+    };
+}
+pub(crate) use on_each_server;
 
 pub const INT: ColumnType = ColumnType::Integer {
     width: Width::Int,
@@ -92,10 +112,19 @@ impl Table {
 }
 
 impl Stage {
+    /// On the shared MySQL.
     pub async fn new(purpose: &str) -> Result<Self> {
-        let pair = binferry_servers::pair()?;
-        let database = pair.database(purpose)?;
-        Self::on(&pair.target, database).await
+        Self::of(Release::MySql, purpose).await
+    }
+
+    /// On a shared server.
+    pub async fn of(release: Release, purpose: &str) -> Result<Self> {
+        let server = match release {
+            Release::MySql => &binferry_servers::pair()?.target,
+            mariadb => binferry_servers::mariadb(mariadb)?,
+        };
+        let database = binferry_servers::database([server], purpose)?;
+        Self::on(server, database).await
     }
 
     pub async fn on(server: &'static MySql, database: String) -> Result<Self> {

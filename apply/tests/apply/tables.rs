@@ -7,11 +7,17 @@ use binferry_schemas::{
     fault::{Fault, Kind},
     record::DdlEffect,
 };
+use binferry_servers::Release;
 
-use crate::stage::{Do, INT, Stage, TEXT, column};
+use crate::stage::{Do, INT, Stage, TEXT, column, on_each_server};
 
-async fn problem(purpose: &str, definition: &str) -> Result<TableProblem> {
-    let mut stage = Stage::new(purpose).await?;
+on_each_server! {
+    tables_that_do_not_fit
+    columns_by_name_and_columns_of_the_targets_own
+}
+
+async fn problem(release: Release, purpose: &str, definition: &str) -> Result<TableProblem> {
+    let mut stage = Stage::of(release, purpose).await?;
     stage.sql(definition);
     let table = stage
         .table(
@@ -31,51 +37,65 @@ async fn problem(purpose: &str, definition: &str) -> Result<TableProblem> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tables_that_do_not_fit() -> Result<()> {
-    assert_eq!(problem("t_missing", "DO 0").await?, TableProblem::Missing);
+async fn tables_that_do_not_fit(release: Release) -> Result<()> {
+    assert_eq!(
+        problem(release, "t_missing", "DO 0").await?,
+        TableProblem::Missing
+    );
     assert!(
-        matches!(problem("t_column", "CREATE TABLE t (id int primary key)").await?, TableProblem::ColumnMissing { column } if column == "c")
+        matches!(problem(release, "t_column", "CREATE TABLE t (id int primary key)").await?, TableProblem::ColumnMissing { column } if column == "c")
     );
     let narrow = problem(
+        release,
         "t_narrow",
         "CREATE TABLE t (id int primary key, c varchar(19))",
     )
     .await?;
     assert!(matches!(narrow, TableProblem::Narrow { column, .. } if column == "c"));
     let narrow = problem(
+        release,
         "t_null",
         "CREATE TABLE t (id int primary key, c varchar(20) not null)",
     )
     .await?;
     assert!(matches!(narrow, TableProblem::Narrow { .. }));
     let narrow = problem(
+        release,
         "t_small",
         "CREATE TABLE t (id smallint primary key, c varchar(20))",
     )
     .await?;
     assert!(matches!(narrow, TableProblem::Narrow { column, .. } if column == "id"));
-    let key = problem("t_key", "CREATE TABLE t (id int, c varchar(20), key (id))").await?;
+    let key = problem(
+        release,
+        "t_key",
+        "CREATE TABLE t (id int, c varchar(20), key (id))",
+    )
+    .await?;
     assert!(matches!(key, TableProblem::Key { .. }));
     let engine = problem(
+        release,
         "t_engine",
         "CREATE TABLE t (id int primary key, c varchar(20)) ENGINE = MyISAM",
     )
     .await?;
     assert!(matches!(engine, TableProblem::Engine { .. }));
     let required = problem(
+        release,
         "t_required",
         "CREATE TABLE t (id int primary key, c varchar(20), d int not null)",
     )
     .await?;
     assert!(matches!(required, TableProblem::Required { column } if column == "d"));
     let trigger = problem(
+        release,
         "t_trigger",
         "CREATE TABLE t (id int primary key, c varchar(20)); CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.c = 'y'",
     )
     .await?;
     assert!(matches!(trigger, TableProblem::Trigger { .. }));
     let view = problem(
+        release,
         "t_view",
         "CREATE TABLE u (id int primary key, c varchar(20)); CREATE VIEW t AS SELECT * FROM u",
     )
@@ -84,9 +104,8 @@ async fn tables_that_do_not_fit() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn columns_by_name_and_columns_of_the_targets_own() -> Result<()> {
-    let mut stage = Stage::new("t_extra").await?;
+async fn columns_by_name_and_columns_of_the_targets_own(release: Release) -> Result<()> {
+    let mut stage = Stage::of(release, "t_extra").await?;
     stage.sql("CREATE TABLE t (own int default 7, c varchar(200), id bigint primary key, u int unique, g int as (u + 1))");
     let table = stage
         .table(

@@ -14,6 +14,10 @@ use crate::{
 };
 
 fn mapping(with_key: bool) -> Mapping {
+    mapping_of(Dialect::MySql, with_key)
+}
+
+fn mapping_of(dialect: Dialect, with_key: bool) -> Mapping {
     let key = with_key.then_some(KeyPart {
         position: 0,
         prefix: 0,
@@ -66,10 +70,14 @@ fn mapping(with_key: bool) -> Mapping {
         on_update: false,
     };
     let target = TargetTable {
+        dialect,
         columns: vec![
             there("id", "int", None),
             there("name", "varchar", Some("latin1")),
-            there("doc", "json", None),
+            match dialect {
+                Dialect::MySql => there("doc", "json", None),
+                Dialect::MariaDb => there("doc", "longtext", Some("utf8mb4")),
+            },
         ],
         unique: vec![UniqueKey {
             name: "PRIMARY".into(),
@@ -110,15 +118,15 @@ fn single_rows() {
     let mapping = mapping(true);
     assert_eq!(
         text(|out| put_update(out, &mapping, &BEFORE, &AFTER)),
-        "UPDATE `d`.`t``x` AS t SET t.`name`=NULL WHERE t.`id`=1 \
-         AND CAST(t.`name` AS BINARY)<=>CAST(CONVERT('a' USING latin1) AS BINARY) \
-         AND CAST(CAST(t.`doc` AS CHAR) AS BINARY)<=>CAST('{}' AS BINARY)"
+        "UPDATE `d`.`t``x` SET `name`=NULL WHERE `id`=1 \
+         AND CAST(`name` AS BINARY)<=>CAST(CONVERT('a' USING latin1) AS BINARY) \
+         AND CAST(CAST(`doc` AS CHAR) AS BINARY)<=>CAST('{}' AS BINARY)"
     );
     assert_eq!(
         text(|out| put_delete(out, &mapping, &AFTER)),
-        "DELETE FROM `d`.`t``x` AS t WHERE t.`id`=1 \
-         AND CAST(t.`name` AS BINARY)<=>CAST(CONVERT(NULL USING latin1) AS BINARY) \
-         AND CAST(CAST(t.`doc` AS CHAR) AS BINARY)<=>CAST('{}' AS BINARY)"
+        "DELETE FROM `d`.`t``x` WHERE `id`=1 \
+         AND CAST(`name` AS BINARY)<=>CAST(CONVERT(NULL USING latin1) AS BINARY) \
+         AND CAST(CAST(`doc` AS CHAR) AS BINARY)<=>CAST('{}' AS BINARY)"
     );
 }
 
@@ -127,9 +135,9 @@ fn a_table_without_a_key() {
     let mapping = mapping(false);
     assert_eq!(
         text(|out| put_delete(out, &mapping, &AFTER)),
-        "DELETE FROM `d`.`t``x` AS t WHERE t.`id`<=>1 \
-         AND CAST(t.`name` AS BINARY)<=>CAST(CONVERT(NULL USING latin1) AS BINARY) \
-         AND CAST(CAST(t.`doc` AS CHAR) AS BINARY)<=>CAST('{}' AS BINARY) LIMIT 1"
+        "DELETE FROM `d`.`t``x` WHERE `id`<=>1 \
+         AND CAST(`name` AS BINARY)<=>CAST(CONVERT(NULL USING latin1) AS BINARY) \
+         AND CAST(CAST(`doc` AS CHAR) AS BINARY)<=>CAST('{}' AS BINARY) LIMIT 1"
     );
 }
 
@@ -148,5 +156,43 @@ fn joins() {
         "DELETE t FROM (VALUES ROW(1,'a','{}')) AS v(b0,b1,b2) STRAIGHT_JOIN `d`.`t``x` AS t FORCE INDEX (`PRIMARY`) \
          ON t.`id`=v.b0 AND CAST(t.`name` AS BINARY)<=>CAST(CONVERT(v.b1 USING latin1) AS BINARY) \
          AND CAST(CAST(t.`doc` AS CHAR) AS BINARY)<=>CAST(v.b2 AS BINARY)"
+    );
+}
+
+#[test]
+fn mariadb() {
+    let mapping = mapping_of(Dialect::MariaDb, true);
+    let document = Value::Json {
+        text: "{}",
+        binary: &[0, 0, 0, 4, 0],
+    };
+    let before = vec![Value::Int(1), Value::Text("a"), document];
+    assert!(is_plain_row(&mapping, &before));
+    let mut after = before.clone();
+    after[1] = Value::Null;
+    let rows = [
+        (before.clone(), after),
+        (BEFORE.to_vec(), AFTER.to_vec()),
+        (BEFORE.to_vec(), AFTER.to_vec()),
+    ];
+    let on = "STRAIGHT_JOIN `d`.`t``x` AS t FORCE INDEX (`PRIMARY`) \
+         ON t.`id`=v.b0 AND CAST(t.`name` AS BINARY)<=>CAST(CONVERT(v.b1 USING latin1) AS BINARY) \
+         AND CAST(t.`doc` AS BINARY)<=>CAST(v.b2 AS BINARY)";
+    assert_eq!(
+        text(|out| put_update_join(out, &mapping, &rows)),
+        format!(
+            "UPDATE (SELECT 1 AS b0,'a' AS b1,'{{}}' AS b2,NULL AS a1 UNION ALL VALUES (1,'a','{{}}',NULL),(1,'a','{{}}',NULL)) AS v \
+             {on} SET t.`name`=v.a1"
+        )
+    );
+    assert_eq!(
+        text(|out| put_delete_join(out, &mapping, &[before])),
+        format!("DELETE t FROM (SELECT 1 AS b0,'a' AS b1,'{{}}' AS b2) AS v {on}")
+    );
+    assert_eq!(
+        text(|out| put_delete(out, &mapping, &BEFORE)),
+        "DELETE FROM `d`.`t``x` WHERE `id`=1 \
+         AND CAST(`name` AS BINARY)<=>CAST(CONVERT('a' USING latin1) AS BINARY) \
+         AND CAST(`doc` AS BINARY)<=>CAST('{}' AS BINARY)"
     );
 }
