@@ -80,7 +80,9 @@ impl DecodeError {
             | Self::Rows {
                 database, table, ..
             }
-            | Self::PartialImage { database, table } => Some((database, table)),
+            | Self::DocumentMissing {
+                database, table, ..
+            } => Some((database, table)),
             _ => None,
         }
     }
