@@ -9,7 +9,8 @@
 //! ```
 //!
 //! The set is the one and only position: the server finds the file. Every event is handed out, also those that the caller has no
-//! use for or does not know; what to do about an unknown one is the caller's policy.
+//! use for or does not know; what to do about an unknown one is the caller's policy. An event is held whole, with one exception: a
+//! TRANSACTION_PAYLOAD that is larger than the buffer comes in parts ([`Event::more`]), and its checksum is verified before the last.
 //!
 //! Failure: nothing is repaired here. After any error the dump is over, and the caller begins another one from what its log holds.
 //! The source sends a heartbeat when it has nothing else; three periods without a byte mean that it is gone.
@@ -25,11 +26,11 @@ use std::time::Duration;
 use binferry_schemas::gtid::{GtidSet, Uuid};
 use mysql_common::packets::ComRegisterSlave;
 
-use crate::client::{Connection, err, is_eof};
+use crate::client::{Connection, Lent, Parted, err, is_eof};
 use crate::error::{CaptureError, Permanent, Transient};
 
 pub(crate) use event::{Checksums, FLAG_ARTIFICIAL, FLAG_IN_USE, FLAG_RELAY_LOG, HEADER, Opener};
-pub use event::{Event, FORMAT_DESCRIPTION, HEARTBEAT, HEARTBEAT_V2, ROTATE};
+pub use event::{Event, FORMAT_DESCRIPTION, HEARTBEAT, HEARTBEAT_V2, ROTATE, TRANSACTION_PAYLOAD};
 pub use identity::choose_server_id;
 
 const COM_BINLOG_DUMP_GTID: u8 = 0x1E;
@@ -41,6 +42,11 @@ const START: u64 = 4;
 /// Read at once.
 const BUFFER: usize = 1 << 20;
 const PATIENCE: u32 = 3;
+/// A packet's marker and the header of a transaction payload, which may be a gibibyte long.
+const PARTED: Parted = Parted {
+    look: 1 + event::HEADER,
+    is: |first| first[0] == 0 && first[5] == TRANSACTION_PAYLOAD,
+};
 
 /// What to ask a source for.
 #[derive(Debug, Clone)]
@@ -88,7 +94,7 @@ impl Dump {
             .command_of(&ComRegisterSlave::new(request.server_id))
             .await?;
         connection.ok().await.map_err(unprivileged)?;
-        connection.read_ahead(BUFFER);
+        connection.read_ahead(BUFFER, PARTED);
         connection.command(&ask(request)).await?;
         Ok(Self {
             opener: Opener::new(),
@@ -102,12 +108,23 @@ impl Dump {
     /// The next event, when it lies whole in the buffer: no waiting. `None`: call [`fill`](Self::fill).
     #[inline]
     pub fn buffered(&mut self) -> Result<Option<Event<'_>>, CaptureError> {
-        if !self.connection.ready()? {
-            return Ok(None);
+        match self.connection.ready()? {
+            true => self.lent().map(Some),
+            false => Ok(None),
         }
-        match self.connection.take() {
-            [0, event @ ..] => Ok(Some(self.opener.open(event)?)),
-            other => Err(end(&self.server, &self.user, other)),
+    }
+
+    #[inline]
+    fn lent(&mut self) -> Result<Event<'_>, CaptureError> {
+        match (self.connection.lends(), self.connection.take()) {
+            (Lent::Packet, [0, event @ ..]) => Ok(self.opener.open(event)?),
+            (Lent::Packet, other) => Err(end(&self.server, &self.user, other)),
+            (lent, part) => {
+                // The packet's marker, which PARTED has seen.
+                let marker = usize::from(!self.opener.is_parted());
+                let part = part.get(marker..).unwrap_or_default();
+                Ok(self.opener.part(part, lent == Lent::Part)?)
+            }
         }
     }
 
@@ -123,10 +140,7 @@ impl Dump {
         while !self.connection.ready()? {
             self.fill().await?;
         }
-        match self.connection.take() {
-            [0, event @ ..] => Ok(self.opener.open(event)?),
-            other => Err(end(&self.server, &self.user, other)),
-        }
+        self.lent()
     }
 
     /// The source's binlog file that the last event was in; empty before the first event.

@@ -173,7 +173,6 @@ fn sources_that_are_not_set_up() -> Result<()> {
     for (setting, good, bad) in [
         ("binlog_format", "ROW", "STATEMENT"),
         ("binlog_row_metadata", "FULL", "MINIMAL"),
-        ("binlog_transaction_compression", "OFF", "ON"),
     ] {
         source.sql(&format!("SET GLOBAL {setting} = '{bad}'"))?;
         refused(
@@ -521,18 +520,11 @@ fn a_statement_that_changes_a_captured_table() -> Result<()> {
 fn what_is_not_decoded_yet_is_refused_by_name() -> Result<()> {
     let guard = poisoned()?;
     let pair = guard.as_ref().context("it was started")?;
-    for (name, session, says) in [
-        (
-            "payload",
-            "SET SESSION binlog_transaction_compression = ON",
-            "binlog_transaction_compression",
-        ),
-        (
-            "partial",
-            "SET SESSION binlog_row_image = 'MINIMAL'",
-            "binlog_row_image",
-        ),
-    ] {
+    for (name, session, says) in [(
+        "partial",
+        "SET SESSION binlog_row_image = 'MINIMAL'",
+        "binlog_row_image",
+    )] {
         let (pipeline, database) = working_on(pair, name)?;
         pair.source.sql(&format!(
             "{session}; UPDATE `{database}`.item SET price = 1 WHERE id = 1"

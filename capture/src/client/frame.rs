@@ -8,8 +8,9 @@
 //! (manual, "MySQL Packets"). The sequence counts pieces from 0 at each command, over both directions, and wraps at 256.
 //!
 //! [`Frames`] is the pure half: it owns the buffer, the socket fills it. A packet that fits is lent out of the buffer. A larger
-//! one is gathered in memory of its own, which is given back with the next call. No length is believed before its bytes have
-//! come, except that room for one piece (at most 16 MiB) is made at its header.
+//! one is gathered in memory of its own, which is given back with the next call, or, where its first bytes say that its reader can
+//! do with that, lent in parts as it comes. No length is believed before its bytes have come, except that room for one piece (at
+//! most 16 MiB) is made at its header.
 
 use std::ops::Range;
 
@@ -36,6 +37,23 @@ pub(super) enum Room<'a> {
     Gathered(Limit<&'a mut Vec<u8>>),
 }
 
+/// What `take` lends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lent {
+    Packet,
+    /// The next part of a packet; there are more.
+    Part,
+    LastPart,
+}
+
+/// Of the packets that are larger than the buffer, those that are lent in parts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parted {
+    /// How many of a packet's first bytes `is` asks for.
+    pub(crate) look: usize,
+    pub(crate) is: fn(&[u8]) -> bool,
+}
+
 #[derive(Debug)]
 enum Gathering {
     No,
@@ -47,6 +65,12 @@ enum Gathering {
     /// The next four bytes are the header of the packet's next piece.
     Header,
     Whole,
+    /// As `Piece` and `Header`, of a packet that is lent in parts.
+    PartedPiece {
+        missing: usize,
+        more: bool,
+    },
+    PartedHeader,
 }
 
 /// The receiving half of a connection, without the socket.
@@ -57,8 +81,13 @@ pub(super) struct Frames {
     end: usize,
     /// The packet that `ready` found inside the buffer.
     found: Option<Range<usize>>,
+    /// What `found` is.
+    lent: Lent,
     gathered: Vec<u8>,
     gathering: Gathering,
+    parted: Option<Parted>,
+    /// Of the packet that is lent in parts: bytes of the pieces that have begun.
+    begun: usize,
     sequence: u8,
 }
 
@@ -69,10 +98,19 @@ impl Frames {
             start: 0,
             end: 0,
             found: None,
+            lent: Lent::Packet,
             gathered: Vec::new(),
             gathering: Gathering::No,
+            parted: None,
+            begun: 0,
             sequence: 0,
         }
+    }
+
+    /// From here on these packets are lent in parts.
+    pub(super) fn part(&mut self, parted: Parted) {
+        debug_assert!(parted.look + HEADER <= self.buffer.len());
+        self.parted = Some(parted);
     }
 
     /// A buffer of another size, with what is in this one that was not found yet.
@@ -112,11 +150,16 @@ impl Frames {
                             return Ok(false);
                         }
                         self.found = Some(self.start + HEADER..self.start + whole);
+                        self.lent = Lent::Packet;
                         self.start += whole;
                         self.sequence = self.sequence.wrapping_add(1);
                         return Ok(true);
                     }
-                    self.begin_piece(length)?;
+                    match self.is_parted(length) {
+                        None => return Ok(false),
+                        Some(true) => self.begin_parted(length)?,
+                        Some(false) => self.begin_piece(length)?,
+                    }
                 }
                 Gathering::Header => {
                     let Some(length) = self.piece()? else {
@@ -138,11 +181,45 @@ impl Frames {
                         }
                     };
                 }
+                Gathering::PartedHeader => {
+                    let Some(length) = self.piece()? else {
+                        return Ok(false);
+                    };
+                    self.begin_parted(length)?;
+                }
+                Gathering::PartedPiece {
+                    missing: 0,
+                    more: true,
+                } => {
+                    self.gathering = Gathering::PartedHeader;
+                }
+                Gathering::PartedPiece { missing, more } => {
+                    let here = missing.min(self.end - self.start);
+                    if here == 0 && missing > 0 {
+                        return Ok(false);
+                    }
+                    self.found = Some(self.start..self.start + here);
+                    self.start += here;
+                    (self.gathering, self.lent) = match (missing - here, more) {
+                        (0, false) => (Gathering::No, Lent::LastPart),
+                        (missing, more) => (Gathering::PartedPiece { missing, more }, Lent::Part),
+                    };
+                    return Ok(true);
+                }
             }
         }
     }
 
-    /// The packet that `ready` found; empty when there is none.
+    /// What `take` will lend, once `ready` has said yes.
+    #[inline]
+    pub(super) fn lends(&self) -> Lent {
+        match self.found {
+            Some(_) => self.lent,
+            None => Lent::Packet,
+        }
+    }
+
+    /// The packet, or part of one, that `ready` found; empty when there is none.
     pub(super) fn take(&mut self) -> &[u8] {
         if let Some(found) = self.found.take() {
             return &self.buffer[found];
@@ -199,6 +276,35 @@ impl Frames {
         ))
     }
 
+    /// Whether the packet, whose first piece has `length` bytes, is to be lent in parts; `None`: more of it is needed to tell.
+    fn is_parted(&self, length: usize) -> Option<bool> {
+        let Some(parted) = self.parted else {
+            return Some(false);
+        };
+        if length < parted.look {
+            return Some(false);
+        }
+        let first = self.start + HEADER..self.start + HEADER + parted.look;
+        (first.end <= self.end).then(|| (parted.is)(&self.buffer[first]))
+    }
+
+    fn begin_parted(&mut self, length: usize) -> Result<(), FrameError> {
+        if matches!(self.gathering, Gathering::No) {
+            self.begun = 0;
+        }
+        self.begun += length;
+        if self.begun > LARGEST {
+            return Err(FrameError::TooLarge);
+        }
+        self.start += HEADER;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.gathering = Gathering::PartedPiece {
+            missing: length,
+            more: length == PIECE,
+        };
+        Ok(())
+    }
+
     fn begin_piece(&mut self, length: usize) -> Result<(), FrameError> {
         if matches!(self.gathering, Gathering::No) {
             self.gathered = Vec::new();
@@ -245,10 +351,23 @@ mod tests {
         portions: &[usize],
     ) -> Result<Vec<Vec<u8>>, FrameError> {
         let mut frames = Frames::new(capacity);
-        let (mut out, mut rest, mut turn) = (Vec::new(), stream, 0);
+        frames.part(SEVENS);
+        packets_of(frames, stream, portions)
+    }
+
+    fn packets_of(
+        mut frames: Frames,
+        stream: &[u8],
+        portions: &[usize],
+    ) -> Result<Vec<Vec<u8>>, FrameError> {
+        let (mut out, mut open, mut rest, mut turn) = (Vec::new(), Vec::new(), stream, 0);
         loop {
             while frames.ready()? {
-                out.push(frames.take().to_vec());
+                let lent = frames.lends();
+                open.extend_from_slice(frames.take());
+                if lent != Lent::Part {
+                    out.push(std::mem::take(&mut open));
+                }
             }
             if rest.is_empty() {
                 return Ok(out);
@@ -291,6 +410,52 @@ mod tests {
                 assert!(got[0] == payload, "length {length}, buffer {capacity}");
                 assert_eq!(got[1], b"after");
             }
+        }
+    }
+
+    /// Those that begin with 7.
+    const SEVENS: Parted = Parted {
+        look: 5,
+        is: |first| first[0] == 7,
+    };
+
+    #[test]
+    fn pieces_are_lent_as_they_come() {
+        for length in [PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 5] {
+            let (mut payload, mut stream, mut sequence) = (pattern(length), Vec::new(), 0);
+            payload[0] = 7;
+            encode(&payload, &mut sequence, &mut stream);
+            encode(b"after", &mut sequence, &mut stream);
+            let mut frames = Frames::new(1 << 20);
+            frames.part(SEVENS);
+            let (mut got, mut ended, mut rest) = (Vec::new(), false, stream.as_slice());
+            loop {
+                while frames.ready().unwrap() {
+                    match frames.lends() {
+                        Lent::Packet => {
+                            assert!(ended);
+                            assert_eq!(frames.take(), b"after");
+                        }
+                        lent => {
+                            assert!(!ended);
+                            ended = lent == Lent::LastPart;
+                            got.extend_from_slice(frames.take());
+                        }
+                    }
+                }
+                assert_eq!(frames.gathered.capacity(), 0);
+                if rest.is_empty() {
+                    break;
+                }
+                let Room::Buffer(room) = frames.room() else {
+                    panic!("it is gathered");
+                };
+                let count = room.len().min(rest.len()).min(700_001);
+                room[..count].copy_from_slice(&rest[..count]);
+                frames.filled(count);
+                rest = &rest[count..];
+            }
+            assert!(ended && got == payload, "length {length}");
         }
     }
 
@@ -350,11 +515,20 @@ mod tests {
     proptest! {
         #[test]
         fn any_portions_give_the_same_packets(
-            lengths in prop::collection::vec(0usize..400, 1..20),
+            lengths in prop::collection::vec((0usize..400, any::<bool>()), 1..20),
             portions in prop::collection::vec(1usize..300, 1..10),
             capacity in 64usize..500,
         ) {
-            let payloads: Vec<_> = lengths.into_iter().map(pattern).collect();
+            let payloads: Vec<_> = lengths
+                .into_iter()
+                .map(|(length, seven)| {
+                    let mut payload = pattern(length);
+                    if let (Some(first), true) = (payload.first_mut(), seven) {
+                        *first = 7;
+                    }
+                    payload
+                })
+                .collect();
             let (mut stream, mut sequence) = (Vec::new(), 0);
             for payload in &payloads {
                 encode(payload, &mut sequence, &mut stream);

@@ -34,6 +34,7 @@ use tokio_rustls::TlsConnector;
 
 pub use answer::Rows;
 pub(crate) use answer::{err, is_eof};
+pub(crate) use frame::{Lent, Parted};
 
 use crate::error::{CaptureError, Permanent, Transient};
 use answer::Malformed;
@@ -380,18 +381,25 @@ impl Connection {
         self.send(packet).await
     }
 
-    /// From here on up to `capacity` bytes are read at once.
-    pub(crate) fn read_ahead(&mut self, capacity: usize) {
+    /// From here on up to `capacity` bytes are read at once, and of the packets that are larger those that are `parted` come in parts.
+    pub(crate) fn read_ahead(&mut self, capacity: usize, parted: Parted) {
         self.frames.resize(capacity);
+        self.frames.part(parted);
     }
 
-    /// Whether a whole packet is here for `take`: no waiting.
+    /// Whether a whole packet, or a part of one, is here for `take`: no waiting.
     #[inline]
     pub(crate) fn ready(&mut self) -> Result<bool, CaptureError> {
         match self.frames.ready() {
             Ok(ready) => Ok(ready),
             Err(error) => Err(self.unframed(error)),
         }
+    }
+
+    /// What `take` will lend.
+    #[inline]
+    pub(crate) fn lends(&self) -> Lent {
+        self.frames.lends()
     }
 
     /// The packet that `ready` announced.

@@ -58,6 +58,13 @@ pub enum DecodeError {
         table: String,
         column: String,
     },
+    /// At a byte of the decompressed content.
+    #[error("TRANSACTION_PAYLOAD event {flaw}, at byte {offset} of its content")]
+    Payload { offset: u64, flaw: &'static str },
+    #[error(
+        "the zstd stream of a TRANSACTION_PAYLOAD event cannot be read on after {offset} bytes: {reason}"
+    )]
+    Zstd { offset: u64, reason: &'static str },
     /// What was just written cannot be read again.
     #[error("a defect of the program: {what}")]
     Defect { what: &'static str },
@@ -114,7 +121,9 @@ impl Fault for DecodeError {
                 "SET PERSIST binlog_row_value_options = '' or SET PERSIST binlog_row_image = FULL on the source, and check that no session sets another value; transactions that were written before it cannot be carried, so start a new log behind them, or leave the table out with --tables"
                     .to_owned(),
             ),
-            Self::Malformed { .. } | Self::TableMap { .. } | Self::Value { .. } | Self::Rows { .. } => Some(
+            Self::Malformed { .. } | Self::TableMap { .. } | Self::Value { .. } | Self::Rows { .. }
+            | Self::Payload { .. }
+            | Self::Zstd { .. } => Some(
                 "check the binlog on the source with mysqlbinlog --verify-binlog-checksum; if it is sound, report this"
                     .to_owned(),
             ),

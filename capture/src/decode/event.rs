@@ -31,7 +31,10 @@ pub enum Decoded<'a> {
     /// Describes the table of this id: parse the body with [`TableMap::parse`](super::TableMap::parse) unless it is known already.
     TableMap(u64),
     Rows(RowsEvent<'a>),
-    /// Says nothing about data: heartbeats, GTID sets at the top of a file, statements' texts, the server's stop.
+    /// The events of a transaction, compressed: feed the body to a [`Payload`](super::Payload).
+    Payload,
+    /// Says nothing about data: heartbeats, GTID sets at the top of a file, statements' texts, the server's stop, a replication group's
+    /// views.
     Passed,
 }
 
@@ -91,8 +94,10 @@ impl<'a> Decoded<'a> {
             15 => format_description(body)
                 .map(Self::FormatDescription)
                 .map_err(malformed("FORMAT_DESCRIPTION")),
-            // STOP, HEARTBEAT, ROWS_QUERY, PREVIOUS_GTIDS, HEARTBEAT_V2.
-            3 | 27 | 29 | 35 | 41 => Ok(Self::Passed),
+            // STOP, HEARTBEAT, ROWS_QUERY, PREVIOUS_GTIDS, HEARTBEAT_V2. And a replication group's own: TRANSACTION_CONTEXT (what
+            // its members certify by, about a transaction that is logged beside it), and VIEW_CHANGE, which has a GTID, BEGIN and
+            // COMMIT of its own and changes nothing.
+            3 | 27 | 29 | 35 | 36 | 37 | 41 => Ok(Self::Passed),
             34 => unsupported(
                 "ANONYMOUS_GTID",
                 "a transaction without a GTID cannot be accounted for",
@@ -113,11 +118,7 @@ impl<'a> Decoded<'a> {
                 NOT_YET,
                 "do not run XA transactions on captured servers",
             ),
-            40 => unsupported(
-                "TRANSACTION_PAYLOAD",
-                NOT_YET,
-                "SET PERSIST binlog_transaction_compression = OFF on the source",
-            ),
+            40 => Ok(Self::Payload),
             // START_V3, LOAD and its parts, INTVAR, RAND, USER_VAR: statements' companions.
             1 | 5..=14 | 17 | 18 => unsupported(
                 match type_code {
@@ -130,15 +131,6 @@ impl<'a> Decoded<'a> {
                 },
                 "it belongs to a change that is logged as a statement, not as rows",
                 ROW_FORMAT,
-            ),
-            36 | 37 => unsupported(
-                if type_code == 36 {
-                    "TRANSACTION_CONTEXT"
-                } else {
-                    "VIEW_CHANGE"
-                },
-                NOT_YET,
-                "capture from a server that is not a member of a replication group",
             ),
             _ if flags & IGNORABLE != 0 => Ok(Self::Passed),
             code => Err(DecodeError::UnknownEvent { code }),
@@ -187,7 +179,8 @@ mod tests {
     fn every_type_is_decoded_passed_or_refused() {
         for code in 0..=u8::MAX {
             match Decoded::of(code, 0, &[]) {
-                Ok(Decoded::Passed) => assert!([3, 27, 29, 35, 41].contains(&code)),
+                Ok(Decoded::Passed) => assert!([3, 27, 29, 35, 36, 37, 41].contains(&code)),
+                Ok(Decoded::Payload) => assert_eq!(code, 40),
                 Ok(other) => panic!("{code}: {other:?}"),
                 Err(DecodeError::UnknownEvent { code: named }) => {
                     assert_eq!(named, code);

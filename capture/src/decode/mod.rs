@@ -28,6 +28,7 @@ mod json;
 mod json_diff;
 mod json_number;
 mod partial;
+mod payload;
 mod plan;
 mod query;
 mod rows;
@@ -40,6 +41,7 @@ pub use self::{
     error::DecodeError,
     event::{Decoded, FormatDescription, Rotate},
     gtid::GtidEvent,
+    payload::{InnerEvent, Payload},
     plan::TablePlan,
     query::{QueryEvent, Session},
     rows::{RowCursor, RowsEvent},

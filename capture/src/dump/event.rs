@@ -23,6 +23,7 @@ const DESCRIPTION_FIXED: usize = 2 + 50 + 4 + 1;
 pub const ROTATE: u8 = 4;
 pub const FORMAT_DESCRIPTION: u8 = 15;
 pub const HEARTBEAT: u8 = 27;
+pub const TRANSACTION_PAYLOAD: u8 = 40;
 pub const HEARTBEAT_V2: u8 = 41;
 
 /// The source made this event up for the dump; it is in no file.
@@ -47,6 +48,9 @@ pub struct Event<'a> {
     pub flags: u16,
     /// Between the header and the checksum.
     pub body: &'a [u8],
+    /// `body` is a part of a large TRANSACTION_PAYLOAD's body, and its next part follows as another event. The last part (it may be
+    /// empty) comes only when the checksum of all of them was right.
+    pub more: bool,
 }
 
 impl Event<'_> {
@@ -77,6 +81,43 @@ pub(crate) enum Checksums {
 pub(crate) struct Opener {
     checksums: Checksums,
     file: String,
+    /// The event that comes in parts, while it does.
+    parts: Option<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    header: [u8; HEADER],
+    /// Of body and checksum.
+    left: usize,
+    hasher: Crc32,
+    stated: u32,
+}
+
+const OTHER_LENGTH: &str = "its length is not that of its packet";
+const TOO_EARLY: &str = "it comes before the format description event";
+
+#[inline]
+fn u32_at(header: &[u8; HEADER], at: usize) -> u32 {
+    u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+}
+
+#[inline]
+fn length_in(header: &[u8; HEADER]) -> usize {
+    u32_at(header, 9) as usize
+}
+
+#[inline]
+fn under<'a>(header: &[u8; HEADER], body: &'a [u8], more: bool) -> Event<'a> {
+    Event {
+        timestamp: u32_at(header, 0),
+        type_code: header[4],
+        server_id: u32_at(header, 5),
+        log_pos: u32_at(header, 13),
+        flags: u16::from_le_bytes([header[17], header[18]]),
+        body,
+        more,
+    }
 }
 
 impl Opener {
@@ -84,6 +125,7 @@ impl Opener {
         Self {
             checksums: Checksums::Unknown,
             file: String::new(),
+            parts: None,
         }
     }
 
@@ -119,25 +161,11 @@ impl Opener {
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
             return Err(self.damaged(0, bytes.len(), "shorter than a header"));
         };
-        let u32_at = |at: usize| {
-            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
         let type_code = header[4];
-        if u32_at(9) as usize != bytes.len() {
-            return Err(self.damaged(
-                type_code,
-                bytes.len(),
-                "its length is not that of its packet",
-            ));
+        if length_in(header) != bytes.len() {
+            return Err(self.damaged(type_code, bytes.len(), OTHER_LENGTH));
         }
-        let mut event = Event {
-            timestamp: u32_at(0),
-            type_code,
-            server_id: u32_at(5),
-            log_pos: u32_at(13),
-            flags: u16::from_le_bytes([header[17], header[18]]),
-            body: rest,
-        };
+        let mut event = under(header, rest, false);
         match (type_code, self.checksums) {
             (FORMAT_DESCRIPTION, _) => self.describe(bytes, &mut event)?,
             (_, Checksums::Crc32) => self.verify(bytes, &mut event)?,
@@ -150,17 +178,83 @@ impl Opener {
                 }
             }
             _ => {
-                return Err(self.damaged(
-                    type_code,
-                    bytes.len(),
-                    "it comes before the format description event",
-                ));
+                return Err(self.damaged(type_code, bytes.len(), TOO_EARLY));
             }
         }
         if type_code == ROTATE {
             self.rotate(bytes.len(), event.body)?;
         }
         Ok(event)
+    }
+
+    /// Whether the next part is not the first one of an event.
+    pub(crate) fn is_parted(&self) -> bool {
+        self.parts.is_some()
+    }
+
+    /// Reads `bytes` as the next part of a large event: the first one from its header on, and the last one, which has nothing after it,
+    /// with the checksum.
+    pub(crate) fn part<'a>(&mut self, bytes: &'a [u8], more: bool) -> Result<Event<'a>, Permanent> {
+        let (mut parts, body) = match self.parts.take() {
+            Some(parts) => (parts, bytes),
+            None => self.begin(bytes)?,
+        };
+        let event = under(&parts.header, &[], more);
+        let summed = match self.checksums {
+            Checksums::Crc32 => CHECKSUM,
+            _ => 0,
+        };
+        if body.len() > parts.left || (!more && body.len() < parts.left) {
+            let length = length_in(&parts.header);
+            return Err(self.damaged(event.type_code, length, OTHER_LENGTH));
+        }
+        // The checksum itself may lie in several parts.
+        let (body, sum) = body.split_at(body.len().min(parts.left.saturating_sub(summed)));
+        parts.left -= body.len() + sum.len();
+        if summed > 0 {
+            parts.hasher.write(body);
+        }
+        for byte in sum {
+            parts.stated = parts.stated >> 8 | u32::from(*byte) << 24;
+        }
+        if more {
+            self.parts = Some(parts);
+        } else if summed > 0 {
+            let sum = Sums {
+                stated: parts.stated,
+                computed: parts.hasher.finalize(),
+            };
+            if sum.stated != sum.computed {
+                return Err(self.mismatch(length_in(&parts.header), &event, sum));
+            }
+        }
+        Ok(Event { body, ..event })
+    }
+
+    fn begin<'a>(&self, bytes: &'a [u8]) -> Result<(Parts, &'a [u8]), Permanent> {
+        let Some((header, body)) = bytes.split_first_chunk::<HEADER>() else {
+            return Err(self.damaged(0, bytes.len(), "shorter than a header"));
+        };
+        let length = length_in(header);
+        let least = match self.checksums {
+            Checksums::Unknown => {
+                return Err(self.damaged(header[4], length, TOO_EARLY));
+            }
+            Checksums::Off => HEADER,
+            Checksums::Crc32 => HEADER + CHECKSUM,
+        };
+        if length < least {
+            return Err(self.damaged(header[4], length, "shorter than header and checksum"));
+        }
+        let mut hasher = Crc32::new();
+        hasher.write(header);
+        let parts = Parts {
+            header: *header,
+            left: length - HEADER,
+            hasher,
+            stated: 0,
+        };
+        Ok((parts, body))
     }
 
     #[inline]
@@ -336,6 +430,57 @@ pub(super) mod tests {
                 "byte {at}"
             );
         }
+    }
+
+    /// The bodies of `event`'s parts, with `more`.
+    fn parts(opener: &mut Opener, event: &[u8], cuts: &[usize]) -> Result<Vec<u8>, Permanent> {
+        let (mut body, mut begun) = (Vec::new(), 0);
+        for &cut in cuts.iter().chain([&event.len()]) {
+            let more = cut < event.len();
+            let part = opener.part(&event[begun..cut], more)?;
+            assert_eq!((part.type_code, part.more), (40, more));
+            body.extend_from_slice(part.body);
+            begun = cut;
+        }
+        Ok(body)
+    }
+
+    #[test]
+    fn parts_are_verified_wherever_they_are_cut() {
+        for checksum in [false, true] {
+            let good = event(40, 0, b"a payload", checksum);
+            for a in HEADER..good.len() {
+                for b in a..good.len() {
+                    let mut opener = Opener::new();
+                    opener.open(&description(checksum.into())).unwrap();
+                    let body = parts(&mut opener, &good, &[a, b]).unwrap();
+                    assert_eq!(body, b"a payload");
+                    // And the next one.
+                    assert!(opener.open(&event(33, 0, b"x", checksum)).is_ok());
+                    assert_eq!(parts(&mut opener, &good, &[b]).unwrap(), body);
+                    for length in [good.len() - 1, good.len() + 1] {
+                        let mut bad = good.clone();
+                        bad.resize(length, 0);
+                        assert!(matches!(
+                            parts(&mut opener, &bad, &[a.min(length)]),
+                            Err(Permanent::Event { .. })
+                        ));
+                        opener.parts = None;
+                    }
+                }
+            }
+            for at in (0..good.len()).filter(|at| checksum && *at != 4 && !(9..13).contains(at)) {
+                let mut opener = Opener::new();
+                opener.open(&description(1)).unwrap();
+                let mut bad = good.clone();
+                bad[at] ^= 4;
+                assert!(matches!(
+                    parts(&mut opener, &bad, &[HEADER, good.len() - 2]),
+                    Err(Permanent::Checksum { .. })
+                ));
+            }
+        }
+        assert!(Opener::new().part(&[0; 30], true).is_err());
     }
 
     #[test]

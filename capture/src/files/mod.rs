@@ -21,8 +21,10 @@ use tracing::{info, warn};
 
 use crate::{
     decode::Decoded,
-    dump::{Event, FLAG_ARTIFICIAL, FORMAT_DESCRIPTION, HEADER, Opener, ROTATE},
-    error::CaptureError,
+    dump::{
+        Event, FLAG_ARTIFICIAL, FORMAT_DESCRIPTION, HEADER, Opener, ROTATE, TRANSACTION_PAYLOAD,
+    },
+    error::{CaptureError, Permanent},
     stream::events::{Events, Extent, Filled},
 };
 use chunks::Chunks;
@@ -33,6 +35,8 @@ pub use inspect::{Inspected, inspect};
 pub use list::survey;
 
 const STOP: u8 = 3;
+/// A transaction payload that is larger is lent in parts ([`Event::more`]); any other event is gathered.
+const LARGEST_WHOLE: usize = 1 << 20;
 const MAGIC_LENGTH: u64 = head::MAGIC.len() as u64;
 
 /// What the files' server had executed at the end of the last file, as far as it can be read. Blocking.
@@ -62,6 +66,8 @@ pub struct BinlogFiles {
     /// Handed out although it is in `have`.
     shown: Option<Gtid>,
     skipping: bool,
+    /// Of an event that is lent in parts: bytes that are still to come.
+    parted: usize,
     /// By the server, up to here.
     executed: GtidSet,
     /// The present file is closed by a ROTATE or STOP event.
@@ -101,6 +107,7 @@ impl BinlogFiles {
             have,
             shown,
             skipping: false,
+            parted: 0,
             executed: previous,
             closed: false,
             cut_off: false,
@@ -165,6 +172,23 @@ impl BinlogFiles {
             ));
         }
         Ok(length as usize)
+    }
+
+    /// Whether the event that begins the window, which has `length` bytes, is to be lent in parts. All of it is in the file then.
+    fn is_parted(&self, length: usize) -> bool {
+        let window = self.chunks.window();
+        length > LARGEST_WHOLE
+            && window.len() >= HEADER
+            && window[4] == TRANSACTION_PAYLOAD
+            && length as u64 <= self.current.size.saturating_sub(self.chunks.position())
+    }
+
+    fn damaged(&self, length: usize, reason: Permanent) -> FileError {
+        FileError::Damaged {
+            path: self.current.path.clone(),
+            position: self.began(length),
+            reason: Box::new(reason),
+        }
     }
 
     /// The file has fewer bytes left than its next event needs.
@@ -239,11 +263,40 @@ impl Events for BinlogFiles {
                 log_pos: 0,
                 flags: FLAG_ARTIFICIAL,
                 body: &self.announcement,
+                more: false,
             }));
         }
         loop {
+            if self.parted > 0 {
+                let count = self.chunks.window().len().min(self.parted);
+                if count == 0 {
+                    return Ok(None);
+                }
+                self.parted -= count;
+                self.chunks.take(count);
+                let more = self.parted > 0;
+                if self.skipping {
+                    if let Err(reason) = self.opener.part(self.chunks.taken(count), more) {
+                        return Err(self.damaged(count, reason).into());
+                    }
+                    continue;
+                }
+                return match self.opener.part(self.chunks.taken(count), more) {
+                    Ok(event) => Ok(Some(event)),
+                    Err(reason) => Err(FileError::Damaged {
+                        path: self.current.path.clone(),
+                        position: self.chunks.position() - count as u64,
+                        reason: Box::new(reason),
+                    }
+                    .into()),
+                };
+            }
             let length = self.expected()?;
             if self.chunks.window().len() < length {
+                if self.is_parted(length) {
+                    self.parted = length;
+                    continue;
+                }
                 return Ok(None);
             }
             self.chunks.take(length);
@@ -295,6 +348,7 @@ impl Events for BinlogFiles {
                     log_pos,
                     flags,
                     body: &self.chunks.taken(length)[HEADER..end],
+                    more: false,
                 }));
             }
         }
@@ -304,7 +358,10 @@ impl Events for BinlogFiles {
         if self.cut_off {
             return Ok(Filled::End);
         }
-        let expected = self.expected()?;
+        let expected = match self.parted {
+            0 => self.expected()?,
+            _ => 1,
+        };
         let left = self.current.size.saturating_sub(self.chunks.position());
         if expected as u64 > left {
             return Ok(self.stopped(expected, open)?);

@@ -7,7 +7,7 @@ const OLDEST: (u32, u32, u32) = (8, 0, 0);
 const SHORT_RETENTION_S: u64 = 24 * 3600;
 
 /// (setting, what it must be, why, how to set it).
-const REQUIRED: [(&str, &str, &str, &str); 6] = [
+const REQUIRED: [(&str, &str, &str, &str); 5] = [
     (
         "log_bin",
         "ON",
@@ -38,12 +38,6 @@ const REQUIRED: [(&str, &str, &str, &str); 6] = [
         "FULL",
         "column names, character sets and keys must be in the binlog",
         "SET PERSIST binlog_row_metadata = FULL",
-    ),
-    (
-        "binlog_transaction_compression",
-        "OFF",
-        "compressed transactions are not carried yet",
-        "SET PERSIST binlog_transaction_compression = OFF",
     ),
 ];
 
@@ -324,7 +318,6 @@ mod tests {
             ("binlog_row_metadata", "FULL"),
             ("binlog_row_image", "FULL"),
             ("binlog_row_value_options", ""),
-            ("binlog_transaction_compression", "OFF"),
             ("binlog_checksum", "CRC32"),
             ("binlog_expire_logs_seconds", "2592000"),
             ("log_replica_updates", "ON"),
@@ -373,7 +366,6 @@ mod tests {
             ("binlog_row_metadata", "MINIMAL"),
             ("binlog_row_image", "OTHER"),
             ("binlog_row_value_options", "OTHER"),
-            ("binlog_transaction_compression", "ON"),
             ("server_id", "0"),
         ] {
             assert_eq!(

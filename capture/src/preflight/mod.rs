@@ -81,7 +81,7 @@ async fn observe(connection: &mut Connection) -> Result<Observed, CaptureError> 
     let variables = connection
         .query(
             "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('gtid_mode', 'enforce_gtid_consistency', 'log_bin', 'binlog_format', \
-             'binlog_row_metadata', 'binlog_row_image', 'binlog_row_value_options', 'binlog_transaction_compression', \
+             'binlog_row_metadata', 'binlog_row_image', 'binlog_row_value_options', \
              'binlog_checksum', 'binlog_expire_logs_seconds', 'binlog_expire_logs_auto_purge', 'log_replica_updates', \
              'log_slave_updates', 'server_id')",
         )

@@ -3,6 +3,10 @@
 //! A transaction begins with its GTID event and counts with the event that ends it (R6): XID, a COMMIT statement, or the statement itself
 //! where it is DDL. Its changes leave in chunks; the last one is marked. Table maps hold for one transaction at most, so a table id that
 //! means another table later can't be mistaken; the plan made from a table map is kept for as long as the same bytes come again.
+//!
+//! The events inside a transaction payload go the same way, one by one as they are decompressed. A large payload comes in parts, before
+//! its checksum is known: its changes leave in chunks all the same, because only the last one makes them count, and that one comes from
+//! the payload's last event, which is held back until everything was right.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,8 +27,8 @@ use binferry_transport::{log::Log, session::Session};
 use super::{error::StreamError, split};
 use crate::{
     decode::{
-        ALL_TABLES, DecodeError, Decoded, GtidEvent, QueryEvent, RowsEvent, Statement, TableMap,
-        TablePlan, classify,
+        ALL_TABLES, DecodeError, Decoded, GtidEvent, InnerEvent, Payload, QueryEvent, RowsEvent,
+        Statement, TableMap, TablePlan, classify,
     },
     dump::Event,
     error::CaptureError,
@@ -58,6 +62,9 @@ pub struct Assembly {
     stored: HashSet<Fingerprint>,
     expect: Option<Newest>,
     open: Option<Open>,
+    payload: Payload,
+    /// Where we are in it; `None` outside of one.
+    within: Option<Within>,
     /// Kept for its memory.
     spare: ChangesBuffer,
     counters: Counters,
@@ -74,6 +81,14 @@ struct Mapped {
     /// The number of the transaction that had this table map, and the table's place in the present chunk.
     seen_in: u64,
     place: Option<((u64, u32), u32)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Within {
+    /// Of the inner event under way.
+    offset: u64,
+    /// It is the last one.
+    last: bool,
 }
 
 /// The transaction under way.
@@ -103,6 +118,8 @@ impl Assembly {
             stored: HashSet::new(),
             expect,
             open: None,
+            payload: Payload::default(),
+            within: None,
             spare: ChangesBuffer::new(),
             counters: Counters::default(),
         }
@@ -124,7 +141,7 @@ impl Assembly {
         self.open.is_some()
     }
 
-    /// Takes the next event of the dump.
+    /// Takes the next event of the dump. After an error, or dropped before its end, no other may be given.
     pub async fn event(
         &mut self,
         event: Event<'_>,
@@ -138,8 +155,23 @@ impl Assembly {
             self.position = grown(self.position, event.log_pos);
         }
         match decoded {
+            Decoded::Payload => self.payload(event, log, session).await,
+            other => self.decoded(other, event.body, log, session).await,
+        }
+    }
+
+    /// Takes an event, or an event inside a payload.
+    #[inline]
+    async fn decoded(
+        &mut self,
+        decoded: Decoded<'_>,
+        body: &[u8],
+        log: &Arc<dyn Log>,
+        session: &mut Session,
+    ) -> Result<Progressed, CaptureError> {
+        match decoded {
             Decoded::Rows(rows) => self.rows(rows, session).await?,
-            Decoded::TableMap(table_id) => self.table_map(table_id, event.body, log).await?,
+            Decoded::TableMap(table_id) => self.table_map(table_id, body, log).await?,
             Decoded::Gtid(gtid) => self.begin(gtid)?,
             Decoded::Xid => return self.commit(session).await,
             Decoded::Query(query) => return self.statement(query, session).await,
@@ -150,9 +182,99 @@ impl Assembly {
             }
             // Table ids start over with a server.
             Decoded::FormatDescription(_) => self.plans.clear(),
-            Decoded::Passed => {}
+            // `event` and `inner` see to it.
+            Decoded::Payload | Decoded::Passed => {}
         }
         Ok(Progressed::Nothing)
+    }
+
+    /// Takes a payload, or the next part of one.
+    async fn payload(
+        &mut self,
+        event: Event<'_>,
+        log: &Arc<dyn Log>,
+        session: &mut Session,
+    ) -> Result<Progressed, CaptureError> {
+        if self.open.is_none() {
+            return Err(self.outside("a transaction payload"));
+        }
+        let mut payload = std::mem::take(&mut self.payload);
+        if self.within.is_none() {
+            payload.begin();
+            self.within = Some(Within {
+                offset: 0,
+                last: false,
+            });
+        }
+        let (mut input, mut progressed) = (event.body, Progressed::Nothing);
+        loop {
+            let inner = payload.next(&mut input, !event.more);
+            let Some(inner) = inner.map_err(|e| self.at(e))? else {
+                break;
+            };
+            let offset = inner.offset;
+            self.within = Some(Within {
+                offset,
+                last: inner.last,
+            });
+            progressed = match self.inner(inner, log, session).await {
+                Ok(progressed) => progressed,
+                Err(CaptureError::Stream(error)) => {
+                    return Err(StreamError::Within {
+                        offset,
+                        error: Box::new(error),
+                    }
+                    .into());
+                }
+                Err(error) => return Err(error),
+            };
+        }
+        self.payload = payload;
+        if !event.more {
+            let offset = self.within.take().map_or(0, |within| within.offset);
+            if self.open.is_some() {
+                return Err(self.at(DecodeError::Payload {
+                    offset,
+                    flaw: "does not hold the end of its transaction",
+                }));
+            }
+        }
+        Ok(progressed)
+    }
+
+    async fn inner(
+        &mut self,
+        event: InnerEvent<'_>,
+        log: &Arc<dyn Log>,
+        session: &mut Session,
+    ) -> Result<Progressed, CaptureError> {
+        let decoded =
+            Decoded::of(event.type_code, event.flags, event.body).map_err(|e| self.at(e))?;
+        match decoded {
+            Decoded::Gtid(_)
+            | Decoded::Rotate(_)
+            | Decoded::FormatDescription(_)
+            | Decoded::Payload => Err(self.at(DecodeError::Payload {
+                offset: event.offset,
+                flaw: "holds an event that cannot be part of a transaction",
+            })),
+            decoded => self.decoded(decoded, event.body, log, session).await,
+        }
+    }
+
+    /// Whether the transaction may end here: inside a payload only with its last event, and before that the payload may yet turn out to
+    /// be damaged.
+    fn may_end(&self) -> Result<(), CaptureError> {
+        match self.within {
+            Some(Within {
+                offset,
+                last: false,
+            }) => Err(self.at(DecodeError::Payload {
+                offset,
+                flaw: "goes on after the end of its transaction",
+            })),
+            _ => Ok(()),
+        }
     }
 
     fn begin(&mut self, event: GtidEvent) -> Result<(), CaptureError> {
@@ -335,6 +457,7 @@ impl Assembly {
     }
 
     async fn commit(&mut self, session: &mut Session) -> Result<Progressed, CaptureError> {
+        self.may_end()?;
         match &mut self.open {
             Some(open) if open.known => {}
             Some(open) => open.send(true, session).await?,
@@ -349,6 +472,7 @@ impl Assembly {
         session: &mut Session,
     ) -> Result<Progressed, CaptureError> {
         let statement = classify(&query).map_err(|e| self.at(e))?;
+        let may_end = self.may_end();
         let Some(open) = &mut self.open else {
             return Err(self.outside("a statement"));
         };
@@ -387,6 +511,9 @@ impl Assembly {
                     _ => effect,
                 };
                 let goes_on = rows_follow || open.begun;
+                if !goes_on {
+                    may_end?;
+                }
                 // What touches no captured table counts and leaves nothing: statements such as CREATE USER hold secrets.
                 if effect == DdlEffect::None {
                     return if goes_on {

@@ -59,6 +59,11 @@ pub enum StreamError {
         position: u64,
         table_id: u64,
     },
+    #[error("{error} (at byte {offset} of the content of the transaction payload there)")]
+    Within {
+        offset: u64,
+        error: Box<StreamError>,
+    },
     #[error("a change that was just encoded cannot be read back")]
     Encoded,
     #[error("{gtid} at {file}:{position}: {reason}")]
@@ -80,6 +85,7 @@ impl Fault for StreamError {
             | Self::FilterWidened { .. }
             | Self::OtherSite { .. } => Kind::Configuration,
             Self::At { reason, .. } => reason.kind(),
+            Self::Within { error, .. } => error.kind(),
             Self::Encoded => Kind::Defect,
             _ => Kind::Data,
         }
@@ -101,6 +107,7 @@ impl Fault for StreamError {
                 "let every session of the source use binlog_format=ROW; copy the table again, and start a new log behind this transaction".into()
             }
             Self::At { reason, .. } => return reason.hint(),
+            Self::Within { error, .. } => return error.hint(),
             Self::Encoded => return None,
             Self::Unexpected { .. }
             | Self::OutsideTransaction { .. }

@@ -77,7 +77,6 @@ async fn settings() {
         ("gtid_mode", "ON_PERMISSIVE", "ON"),
         ("binlog_format", "MIXED", "ROW"),
         ("binlog_row_metadata", "MINIMAL", "FULL"),
-        ("binlog_transaction_compression", "ON", "OFF"),
         ("server_id", "0", "77"),
     ] {
         server

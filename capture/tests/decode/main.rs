@@ -6,6 +6,7 @@
 mod charsets;
 mod generate;
 mod images;
+mod payload;
 
 use std::fmt::Write;
 use std::time::Duration;
