@@ -2,6 +2,7 @@
 
 mod binferry;
 mod faults;
+mod files;
 mod follow;
 mod gtid_sets;
 mod judge;

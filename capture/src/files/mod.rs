@@ -13,6 +13,8 @@ mod error;
 mod head;
 mod inspect;
 mod list;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::VecDeque, fs::File, io::Seek};
 
