@@ -167,8 +167,7 @@ fn mysqlbinlog(server: &MySql, files: &[PathBuf]) -> Result<(Vec<String>, usize)
     Ok((gtids, rows))
 }
 
-const TABLE: &str =
-    "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100), b LONGBLOB, d DECIMAL(20,5))";
+const TABLE: &str = "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100), b LONGBLOB, d DECIMAL(20,5))";
 
 fn steps(database: &str) -> [String; 3] {
     [

@@ -10,4 +10,5 @@ mod kafka;
 mod load;
 mod logs;
 mod refusals;
+mod sources;
 mod types;

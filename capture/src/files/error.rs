@@ -100,7 +100,7 @@ impl Fault for FileError {
                      writes; or read through the server: --source mysql://user@host/"
                 }
                 Self::RelayLog { .. } => "give the binlogs of the replica (log_replica_updates = ON) or of its source",
-                Self::Version { .. } => "MySQL 5.6 and newer write files that are understood; row metadata needs 8.0",
+                Self::Version { .. } => "MySQL 5.7 and newer write files that are understood, and 8.0 and newer those that can be carried: replicate to a newer server with log_replica_updates = ON, and take that one's binlogs",
                 Self::NoPreviousGtids { .. } => "binlogs must be written with gtid_mode = ON by MySQL 5.7 or newer",
                 Self::Truncated { .. } | Self::Unfinished { .. } => {
                     "what was whole before it is in the log; give a complete copy of the file, and the capture goes on there"

@@ -25,8 +25,8 @@ use crate::{
 pub(super) const MAGIC: [u8; 4] = *b"\xfebin";
 const ENCRYPTED: [u8; 4] = *b"\xfdbin";
 pub(super) const PREVIOUS_GTIDS: u8 = 35;
-/// The first version whose format description ends with the checksum algorithm (5.6.1 in fact; no one kept a 5.6.0).
-const OLDEST: (u32, u32, u32) = (5, 6, 0);
+/// The first version that writes PREVIOUS_GTIDS into every file, and GTID events of the present form.
+const OLDEST: (u32, u32, u32) = (5, 7, 0);
 /// The server's own limit of an event, and some room.
 pub(super) const LARGEST: u64 = (1 << 30) + (1 << 20);
 

@@ -12,6 +12,7 @@ use std::{
 use tracing::warn;
 
 use super::{error::FileError, head::Head};
+use crate::dump::HEADER;
 
 /// The heads of the files that the paths name, in the order of their transactions. Blocking.
 pub fn survey(paths: &[PathBuf]) -> Result<Vec<Head>, FileError> {
@@ -46,7 +47,7 @@ fn cut_off(head: &Head) -> FileError {
     FileError::Truncated {
         path: head.path.clone(),
         position: head.size,
-        expected: 1,
+        expected: HEADER as u64,
         found: 0,
     }
 }

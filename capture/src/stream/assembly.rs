@@ -659,3 +659,19 @@ impl Open {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::grown;
+
+    #[test]
+    fn positions_grow_beyond_four_gibibytes() {
+        assert_eq!(grown(4, 126), 126);
+        assert_eq!(grown(u64::from(u32::MAX) - 10, 5), (1 << 32) + 5);
+        assert_eq!(grown((3 << 32) + 5, 0x4000_0000), (3 << 32) + 0x4000_0000);
+        assert_eq!(grown((3 << 32) - 1, 1), (3 << 32) + 1);
+        // A position before this one, or far behind it: what the event says.
+        assert_eq!(grown(5000, 400), 400);
+        assert_eq!(grown(4, 0xC000_0000), 0xC000_0000);
+    }
+}

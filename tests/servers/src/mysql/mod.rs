@@ -6,6 +6,7 @@
 #[cfg(feature = "docker")]
 pub(crate) mod docker;
 mod given;
+mod keyring;
 mod process;
 mod programs;
 mod release;
@@ -42,6 +43,7 @@ pub struct Builder {
     server_id: Option<u32>,
     args: Vec<String>,
     init_args: Vec<String>,
+    keyring: bool,
 }
 
 impl Builder {
@@ -72,6 +74,13 @@ impl Builder {
     /// `--innodb-page-size=…`).
     pub fn init_arg(mut self, arg: impl Into<String>) -> Self {
         self.init_args.push(arg.into());
+        self
+    }
+
+    /// With a keyring, which `--binlog-encryption` needs. Such a server is always a process of Debian's packages: nothing else says
+    /// where its program and its plugins are.
+    pub fn keyring(mut self) -> Self {
+        self.keyring = true;
         self
     }
 
@@ -140,32 +149,42 @@ impl MySql {
     }
 
     fn launch(builder: Builder) -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
+        if builder.keyring {
+            let release = builder.release;
+            return Self::process(builder, |folder| {
+                let folder = folder.join("keyring");
+                Programs::with_keyring(release, &folder)
+            });
+        }
         match way::chosen(builder.release)? {
             Way::Given(addresses) => Self::borrow(addresses.borrow()?, &builder),
             #[cfg(feature = "docker")]
             Way::Docker => {
-                let id = builder
-                    .server_id
-                    .unwrap_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed));
+                let id = number(&builder);
                 let folder = Folder::new()?;
                 let control = docker::Container::new(builder.release, folder.path())?;
                 Self::own(Box::new(control), builder, id, folder, None, None)
             }
-            Way::Programs(programs) => {
-                let id = builder
-                    .server_id
-                    .unwrap_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed));
-                let folder = Folder::new()?;
-                let data = folder.path().join("data");
-                template::copy(programs, &builder.init_args, &data)?;
-                let socket = socket(folder.path());
-                let control =
-                    process::Process::new(programs.clone(), folder.path(), socket.clone());
-                let (socket, programs) = (Some(socket), Some(programs.clone()));
-                Self::own(Box::new(control), builder, id, folder, socket, programs)
-            }
+            Way::Programs(programs) => Self::process(builder, |_| Ok(programs.clone())),
         }
+    }
+
+    fn process(builder: Builder, programs: impl FnOnce(&Path) -> Result<Programs>) -> Result<Self> {
+        let id = number(&builder);
+        let folder = Folder::new()?;
+        let programs = programs(folder.path())?;
+        let data = folder.path().join("data");
+        template::copy(&programs, &builder.init_args, &data)?;
+        let socket = socket(folder.path());
+        let control = process::Process::new(programs.clone(), folder.path(), socket.clone());
+        Self::own(
+            Box::new(control),
+            builder,
+            id,
+            folder,
+            Some(socket),
+            Some(programs),
+        )
     }
 
     fn borrow(lent: given::Lent, builder: &Builder) -> Result<Self> {
@@ -426,6 +445,14 @@ impl MySql {
         }
         Ok(command)
     }
+}
+
+/// The server's id.
+fn number(builder: &Builder) -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    builder
+        .server_id
+        .unwrap_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A socket's path may have 107 bytes on Linux (103 elsewhere), fewer than a deep checkout needs.

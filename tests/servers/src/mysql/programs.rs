@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use super::keyring;
 use super::release::{Packages, Release};
 use crate::debian::{self, Root};
 use crate::error::{Error, Result};
@@ -13,6 +14,8 @@ use crate::error::{Error, Result};
 pub(crate) struct Programs {
     pub(super) release: Release,
     origin: Origin,
+    /// Where the program and the plugins lie for a server with a keyring.
+    keyring: Option<PathBuf>,
     /// Of the server, as it prints it: `9.7.4-2`.
     pub(crate) version: String,
 }
@@ -45,6 +48,7 @@ impl Programs {
         let mut programs = Programs {
             release,
             origin,
+            keyring: None,
             version: String::new(),
         };
         let output = programs
@@ -66,11 +70,29 @@ impl Programs {
         }
     }
 
+    /// The same with a keyring, which is kept in `folder`. Only packages say where the server's plugins are.
+    pub(super) fn with_keyring(release: Release, folder: &Path) -> Result<Self> {
+        let mut programs = Self::from_packages(release)?;
+        if let Origin::Packages(root) = &programs.origin {
+            let usr = root.path().join("usr");
+            let program = usr.join("sbin").join(release.program());
+            keyring::prepare(folder, &program, &usr.join("lib/mysql/plugin"))?;
+        }
+        programs.keyring = Some(folder.to_owned());
+        Ok(programs)
+    }
+
     /// The server, with the folders it needs to find its own files.
     pub(crate) fn server(&self) -> Command {
         let mut command = match &self.origin {
             Origin::Path(server) => Command::new(server),
-            Origin::Packages(root) => loaded(root, &format!("usr/sbin/{}", self.release.program())),
+            Origin::Packages(root) => {
+                let program = self.release.program();
+                match &self.keyring {
+                    None => loaded(root, &format!("usr/sbin/{program}")),
+                    Some(folder) => loaded(root, &folder.join(program).display().to_string()),
+                }
+            }
         };
         command.arg("--no-defaults");
         if let Origin::Packages(root) = &self.origin {
@@ -81,7 +103,14 @@ impl Programs {
                 option("basedir", Path::new("")),
                 option("lc-messages-dir", &share),
                 option("character-sets-dir", &share.join("charsets")),
-                option("plugin-dir", Path::new("lib/mysql/plugin")),
+                // A path that is absolute stays itself.
+                option(
+                    "plugin-dir",
+                    &self.keyring.as_ref().map_or_else(
+                        || PathBuf::from("lib/mysql/plugin"),
+                        |folder| folder.join(keyring::PLUGINS),
+                    ),
+                ),
             ]);
         }
         if rustix::process::geteuid().is_root() {
