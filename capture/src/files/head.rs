@@ -1,10 +1,13 @@
 //! The beginning of a binlog file: what it is, who wrote it, and what came before it.
 //!
 //! ```text
-//! file:  fe 'bin' | FORMAT_DESCRIPTION | PREVIOUS_GTIDS | transactions … | ROTATE or STOP
+//! MySQL:    fe 'bin' | FORMAT_DESCRIPTION | PREVIOUS_GTIDS | transactions … | ROTATE or STOP
+//! MariaDB:  fe 'bin' | FORMAT_DESCRIPTION | [START_ENCRYPTION] | GTID_LIST | transactions … | ROTATE or STOP
+//!
+//! GTID_LIST (163):  u32 flags and count (28 bits) | count x { u32 domain | u32 server id | u64 sequence }
 //! ```
 //!
-//! An encrypted file begins with `fd 'bin'` (`sql/rpl_log_encryption.h`). The format description carries the flag that says that the
+//! An encrypted file of MySQL begins with `fd 'bin'` (`sql/rpl_log_encryption.h`). The format description carries the flag that says that the
 //! file was open when it was copied.
 
 use std::{
@@ -13,18 +16,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use binferry_schemas::gtid::GtidSet;
+use binferry_schemas::gtid::{Gtid, GtidSet};
 
 use super::error::FileError;
 use crate::{
     decode::Decoded,
     dump::{Checksums, FLAG_IN_USE, FLAG_RELAY_LOG, FORMAT_DESCRIPTION, HEADER, Opener},
-    preflight::Version,
+    preflight::{Flavour, Version},
 };
 
 pub(super) const MAGIC: [u8; 4] = *b"\xfebin";
 const ENCRYPTED: [u8; 4] = *b"\xfdbin";
-pub(super) const PREVIOUS_GTIDS: u8 = 35;
+const PREVIOUS_GTIDS: u8 = 35;
+const MARIADB_GTID: u8 = 162;
+const GTID_LIST: u8 = 163;
+const START_ENCRYPTION: u8 = 164;
 /// The first version that writes PREVIOUS_GTIDS into every file, and GTID events of the present form.
 const OLDEST: (u32, u32, u32) = (5, 7, 0);
 /// The server's own limit of an event, and some room.
@@ -195,7 +201,7 @@ impl<'a> Reader<'a> {
                 reason: Box::new(reason),
             })?;
         let in_use = flags & FLAG_IN_USE != 0;
-        let previous = self.previous(in_use)?;
+        let previous = self.previous(version.flavour, in_use)?;
         Ok(Head {
             path: path.to_owned(),
             size: self.size,
@@ -206,7 +212,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn previous(&mut self, in_use: bool) -> Result<Option<GtidSet>, FileError> {
+    fn previous(&mut self, flavour: Flavour, in_use: bool) -> Result<Option<GtidSet>, FileError> {
         if self.position == self.size {
             return match in_use {
                 true => Ok(None),
@@ -222,7 +228,16 @@ impl<'a> Reader<'a> {
             Err(FileError::Truncated { .. }) if in_use => return Ok(None),
             other => other?,
         };
-        if type_code != PREVIOUS_GTIDS {
+        if type_code == START_ENCRYPTION {
+            return Err(FileError::Encrypted {
+                path: self.path.to_owned(),
+            });
+        }
+        let wanted = match flavour {
+            Flavour::MySql => PREVIOUS_GTIDS,
+            Flavour::MariaDb => GTID_LIST,
+        };
+        if type_code != wanted {
             return Err(FileError::NoPreviousGtids {
                 path: self.path.to_owned(),
             });
@@ -237,7 +252,11 @@ impl<'a> Reader<'a> {
                 position,
                 reason: Box::new(reason),
             })?;
-        GtidSet::decode(event.body).map(Some).map_err(|_| {
+        let set = match flavour {
+            Flavour::MySql => GtidSet::decode(event.body).ok(),
+            Flavour::MariaDb => gtid_list(event.body),
+        };
+        set.map(Some).ok_or_else(|| {
             damaged(
                 self.path,
                 position,
@@ -297,6 +316,46 @@ pub(super) fn damaged(
     }
 }
 
+/// Whether it is an event with which a transaction begins that has a GTID.
+pub(super) fn begins(type_code: u8) -> bool {
+    matches!(type_code, 33 | 42 | MARIADB_GTID)
+}
+
+/// The transaction that begins with this event; `None` when that cannot be read.
+pub(super) fn begun(type_code: u8, server_id: u32, body: &[u8]) -> Option<Gtid> {
+    if type_code == MARIADB_GTID {
+        let (sequence, rest) = body.split_first_chunk()?;
+        let domain = rest.first_chunk()?;
+        return Gtid::mariadb(
+            u32::from_le_bytes(*domain),
+            server_id,
+            u64::from_le_bytes(*sequence),
+        );
+    }
+    match Decoded::of(type_code, 0, body) {
+        Ok(Decoded::Gtid(event)) => Some(event.gtid),
+        _ => None,
+    }
+}
+
+/// The newest GTID of each server in each domain.
+fn gtid_list(body: &[u8]) -> Option<GtidSet> {
+    let (count, mut rest) = body.split_first_chunk()?;
+    let mut set = GtidSet::new();
+    for _ in 0..u32::from_le_bytes(*count) & 0x0FFF_FFFF {
+        let (domain, after) = rest.split_first_chunk()?;
+        let (server, after) = after.split_first_chunk()?;
+        let (sequence, after) = after.split_first_chunk()?;
+        set.insert(Gtid::mariadb(
+            u32::from_le_bytes(*domain),
+            u32::from_le_bytes(*server),
+            u64::from_le_bytes(*sequence),
+        )?);
+        rest = after;
+    }
+    Some(set)
+}
+
 /// What the transactions that begin in this file are, without a look at anything else; as far as the file can be read.
 pub(super) fn transactions(head: &Head) -> Result<GtidSet, FileError> {
     let mut set = GtidSet::new();
@@ -304,12 +363,13 @@ pub(super) fn transactions(head: &Head) -> Result<GtidSet, FileError> {
     reader.size = reader.size.min(head.size);
     let checksum = if head.checksums { 4 } else { 0 };
     while let Ok((type_code, length)) = reader.next() {
-        if matches!(type_code, 33 | 42) {
+        if begins(type_code) {
             let bytes = reader.bytes(length)?;
-            let body = bytes.get(HEADER..length.saturating_sub(checksum));
-            if let Some(Ok(Decoded::Gtid(event))) = body.map(|body| Decoded::of(type_code, 0, body))
+            let server_id = u32::from_le_bytes([bytes[5], bytes[6], bytes[7], bytes[8]]);
+            if let Some(body) = bytes.get(HEADER..length.saturating_sub(checksum))
+                && let Some(gtid) = begun(type_code, server_id, body)
             {
-                set.insert(event.gtid);
+                set.insert(gtid);
             }
         } else {
             reader

@@ -9,7 +9,7 @@ use binferry_schemas::{
     gtid::GtidSet,
 };
 
-use super::{BinlogFiles, FileError, Head, survey};
+use super::{BinlogFiles, FileError, Head, head, survey};
 use crate::{
     decode::{DecodeError, Decoded, Statement, TableMap, TablePlan, classify},
     dump::Event,
@@ -132,11 +132,13 @@ impl Inspection<'_> {
     }
 
     fn event(&mut self, event: &Event<'_>) -> Result<(), DecodeError> {
+        if head::begins(event.type_code)
+            && let Some(gtid) = head::begun(event.type_code, event.server_id, event.body)
+        {
+            self.gtids.insert(gtid);
+            self.open = true;
+        }
         match Decoded::of(event.type_code, event.flags, event.body)? {
-            Decoded::Gtid(begun) => {
-                self.gtids.insert(begun.gtid);
-                self.open = true;
-            }
             Decoded::Xid => self.open = false,
             Decoded::Rows(_) => self.row_events += 1,
             Decoded::TableMap(_) => match TableMap::parse(event.body) {

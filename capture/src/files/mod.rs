@@ -22,7 +22,6 @@ use binferry_schemas::gtid::{Gtid, GtidSet};
 use tracing::{info, warn};
 
 use crate::{
-    decode::Decoded,
     dump::{
         Event, FLAG_ARTIFICIAL, FORMAT_DESCRIPTION, HEADER, Opener, ROTATE, TRANSACTION_PAYLOAD,
     },
@@ -318,15 +317,13 @@ impl Events for BinlogFiles {
                 }
             };
             match event.type_code {
-                33 | 42 => {
-                    // What can't be decoded is handed out: who decodes it again can say where it stands.
-                    self.skipping = match Decoded::of(event.type_code, event.flags, event.body) {
-                        Ok(Decoded::Gtid(begun)) => {
-                            self.executed.insert(begun.gtid);
-                            self.have.contains(&begun.gtid) && self.shown != Some(begun.gtid)
-                        }
-                        _ => false,
-                    };
+                code if head::begins(code) => {
+                    // What can't be read is handed out: who decodes it again can say why.
+                    self.skipping =
+                        head::begun(code, event.server_id, event.body).is_some_and(|gtid| {
+                            self.executed.insert(gtid);
+                            self.have.contains(&gtid) && self.shown != Some(gtid)
+                        });
                 }
                 // An anonymous transaction.
                 34 => self.skipping = false,

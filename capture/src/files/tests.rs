@@ -8,7 +8,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::decode::{TableMap, TablePlan};
+use crate::decode::{Decoded, TableMap, TablePlan};
 use binferry_schemas::record::ChangesBuffer;
 
 const CLOSED: &[u8] = include_bytes!("fixtures/closed");
