@@ -96,6 +96,13 @@ impl Dialect {
         }
     }
 
+    /// The query that tells whether changes are to be logged as statements, where that is still found: MySQL has had rows as its default
+    /// since 5.7 and is giving the setting up.
+    pub fn statement_format(self) -> Option<&'static str> {
+        (self == Self::MariaDb)
+            .then_some("SELECT @@global.log_bin AND @@global.binlog_format = 'STATEMENT'")
+    }
+
     /// A JSON column holds text and nothing else.
     pub fn json_is_text(self) -> bool {
         self == Self::MariaDb

@@ -123,6 +123,19 @@ async fn settings(target: &mut Target, findings: &mut Vec<Finding>) -> Result<()
             None,
         );
     }
+    if let Some(statement_format) = dialect.statement_format() {
+        let statement_format: Option<bool> =
+            conn.query_first(statement_format).await.map_err(fail)?;
+        if statement_format == Some(true) {
+            add(
+                Severity::Blocking,
+                "binlog_format",
+                "STATEMENT".to_owned(),
+                "InnoDB takes no changes in READ COMMITTED with it",
+                Some("SET GLOBAL binlog_format = ROW"),
+            );
+        }
+    }
     if packet < SMALL_PACKET {
         add(
             Severity::Warning,

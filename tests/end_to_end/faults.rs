@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use binferry_servers::{CommitFault, MySql, Pair, Proxy, pair};
+use binferry_servers::{CommitFault, MySql, Pair, Proxy, database, pair};
 
 use crate::{
     binferry::{Pipeline, SOURCE_USER, TARGET_USER, done, eventually, executed, refused},
@@ -26,10 +26,14 @@ pub fn proved(pipeline: &Pipeline, source: &MySql, target: &MySql, database: &st
 #[test]
 fn killed_at_random_moments() -> Result<()> {
     let pair = pair()?;
-    let database = pair.database("killed")?;
-    prepare(&pair.source, &pair.target, &database)?;
-    let pipeline = Pipeline::new(&pair.source, &pair.target, &database)?;
-    let load = Load::start(&pair.source, &database, 21);
+    killed(&pair.source, &pair.target)
+}
+
+pub fn killed(source: &MySql, target: &MySql) -> Result<()> {
+    let database = database([source, target], "killed")?;
+    prepare(source, target, &database)?;
+    let pipeline = Pipeline::new(source, target, &database)?;
+    let load = Load::start(source, &database, 21);
     for n in 0..6u64 {
         let running = pipeline.start("run")?;
         std::thread::sleep(Duration::from_millis(150 + 170 * n));
@@ -38,7 +42,7 @@ fn killed_at_random_moments() -> Result<()> {
     let running = pipeline.start("run")?;
     load.wait_for(50)?;
     load.stop()?;
-    proved(&pipeline, &pair.source, &pair.target, &database)?;
+    proved(&pipeline, source, target, &database)?;
     running.stop()
 }
 

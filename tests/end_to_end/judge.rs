@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, ensure};
 use binferry_servers::MySql;
 
-/// Both servers hold the same rows in every table of the database.
+/// Both servers hold the same rows in every table of the database. A document is compared with the types in it, where both have such.
 pub fn equal(source: &MySql, target: &MySql, database: &str) -> Result<()> {
     let tables = source.rows(&format!(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = '{database}' AND table_type = 'BASE TABLE' ORDER BY 1"
@@ -13,11 +13,12 @@ pub fn equal(source: &MySql, target: &MySql, database: &str) -> Result<()> {
     ensure!(!tables.is_empty(), "no tables in {database}");
     for row in tables {
         let table = row[0].as_deref().context("a table without a name")?;
+        let typed = !source.release().is_mariadb() && !target.release().is_mariadb();
         let sum = |server: &MySql| {
             server
                 .value(&format!(
                     "SET time_zone='+00:00'; {}",
-                    rows_sum(server, database, table)?
+                    rows_sum(server, database, table, typed)?
                 ))
                 .map_err(anyhow::Error::from)
         };
@@ -28,7 +29,7 @@ pub fn equal(source: &MySql, target: &MySql, database: &str) -> Result<()> {
 }
 
 /// Count and an order-free sum over the exact bytes of each row.
-fn rows_sum(server: &MySql, database: &str, table: &str) -> Result<String> {
+fn rows_sum(server: &MySql, database: &str, table: &str, typed: bool) -> Result<String> {
     let columns = server.rows(&format!(
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = '{database}' AND table_name = '{table}' ORDER BY column_name"
     ))?;
@@ -39,8 +40,13 @@ fn rows_sum(server: &MySql, database: &str, table: &str) -> Result<String> {
             let value = match c[1].as_deref() {
                 // FLOAT prints six digits; as a double it shows all that it has.
                 Some("float") => format!("CAST(CAST(`{name}` AS DOUBLE) AS CHAR)"),
-                Some("json") => format!("CONCAT(JSON_TYPE(`{name}`), CAST(`{name}` AS CHAR))"),
+                Some("json") if typed => {
+                    format!("CONCAT(JSON_TYPE(`{name}`), CAST(`{name}` AS CHAR))")
+                }
                 Some("bit" | "geometry" | "point" | "polygon" | "vector") => format!("`{name}`"),
+                Some(kind) if kind.ends_with("binary") || kind.ends_with("blob") => {
+                    format!("`{name}`")
+                }
                 _ => format!("CAST(`{name}` AS CHAR)"),
             };
             format!("COALESCE(HEX({value}), 'NULL')")

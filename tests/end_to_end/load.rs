@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
-use binferry_servers::MySql;
+use binferry_servers::{MySql, Release};
 use mysql_async::{Conn, prelude::Queryable};
 
 pub const TABLES: &str = "
@@ -22,7 +22,12 @@ pub const TABLES: &str = "
 /// Makes the load's tables on both servers, and the first rows on the source.
 pub fn prepare(source: &MySql, target: &MySql, database: &str) -> Result<()> {
     for server in [source, target] {
-        server.sql(&format!("USE `{database}`; {TABLES}"))?;
+        // Older MariaDB has no collation of this name; what matters is that it is blind to case.
+        let tables = match server.release() {
+            Release::MariaDb10_11 => TABLES.replace("0900_ai_ci", "unicode_ci"),
+            _ => TABLES.to_owned(),
+        };
+        server.sql(&format!("USE `{database}`; {tables}"))?;
     }
     Ok(())
 }

@@ -11,4 +11,5 @@ mod load;
 mod logs;
 mod refusals;
 mod sources;
+mod to_mariadb;
 mod types;

@@ -144,6 +144,32 @@ async fn columns_by_name_and_columns_of_the_targets_own(release: Release) -> Res
     Ok(())
 }
 
+/// MariaDB's tables that keep their history are written to as others are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_with_system_versioning() -> Result<()> {
+    let mut stage = Stage::of(Release::MariaDb11_8, "t_versions").await?;
+    stage.sql(
+        "CREATE TABLE t (id int primary key, c varchar(20), s timestamp(6) GENERATED ALWAYS AS ROW START, \
+         e timestamp(6) GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING",
+    );
+    let columns = vec![column("id", INT, Some(0)), column("c", TEXT, None)];
+    let table = stage.table("t", columns).await?;
+    let row = |id, text: &'static str| vec![Value::Int(id), Value::Text(text)];
+    let inserts = [1, 2, 3].map(|id| Do::Insert(row(id, "a")));
+    stage.commit(&table, &inserts).await?;
+    stage.apply().await?;
+    for (from, to) in [("a", "b"), ("b", "c")] {
+        let updates = [1, 2, 3].map(|id| Do::Update(row(id, from), row(id, to)));
+        stage.commit(&table, &updates).await?;
+        stage.apply().await?;
+    }
+    stage.commit(&table, &[Do::Delete(row(3, "c"))]).await?;
+    stage.apply().await?;
+    assert_eq!(stage.sql("SELECT id, c FROM t"), "1\tc\n2\tc");
+    assert_eq!(stage.sql("SELECT COUNT(*) FROM t FOR SYSTEM_TIME ALL"), "9");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn schema_changes() -> Result<()> {
     let mut stage = Stage::new("t_ddl").await?;
