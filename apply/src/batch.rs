@@ -6,15 +6,17 @@
 //!   foreign keys.
 //! - [`one`] is a single change, to find out which one is to blame.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use binferry_schemas::{datum::Value, record::Operation};
-use bytes::Bytes;
 
 use crate::{
-    change::RowChange,
+    change::{Row, RowChange, RowImage},
     error::{ApplyError, Place},
-    net::{Contradiction, Lineages, Net},
+    net::{self, Contradiction, Lineages, Net},
     render::statement::{
         self, Unrenderable, begin_insert, is_plain_row, put_delete, put_delete_join,
         put_insert_row, put_update, put_update_join,
@@ -57,13 +59,68 @@ impl From<Contradiction> for Unfit {
 /// An image with the transaction that it is from.
 #[derive(Debug, Clone)]
 struct Image {
-    datum: Bytes,
+    row: RowImage,
+    mapping: Arc<Mapping>,
     place: Arc<Place>,
 }
 
-impl PartialEq for Image {
-    fn eq(&self, other: &Self) -> bool {
-        self.datum == other.datum
+impl Image {
+    fn new(row: &RowImage, change: &RowChange) -> Self {
+        Self {
+            row: row.clone(),
+            mapping: Arc::clone(&change.mapping),
+            place: Arc::clone(&change.place),
+        }
+    }
+
+    fn values(&self) -> Result<Row<'_>, ApplyError> {
+        let values = self.mapping.values(&self.row);
+        values.map_err(|source| ApplyError::Datum {
+            place: Arc::clone(&self.place),
+            source: Box::new(source),
+        })
+    }
+}
+
+impl net::Image for Image {
+    fn followed(
+        &self,
+        first: Option<&mut Self>,
+        before: Self,
+        after: Option<Self>,
+    ) -> Result<Option<Self>, Contradiction> {
+        if !self.row.is_partial() && !before.row.is_partial() {
+            return match self.row.datum == before.row.datum {
+                true => Ok(after),
+                false => Err(Contradiction),
+            };
+        }
+        let broken = |_| Contradiction;
+        let (now, old) = (
+            self.values().map_err(|_| Contradiction)?,
+            before.values().map_err(|_| Contradiction)?,
+        );
+        if (now.iter().zip(&old)).any(|pair| matches!(pair, (Some(now), Some(old)) if now != old)) {
+            return Err(Contradiction);
+        }
+        if let Some(first) = first
+            && first.row.is_partial()
+        {
+            let known = first.values().map_err(|_| Contradiction)?;
+            let known = (known.iter().zip(&now).zip(&old))
+                .map(|((first, now), old)| first.or(old.filter(|_| now.is_none())));
+            let row = self.mapping.image(&known.collect()).map_err(broken)?;
+            first.row = row;
+        }
+        let Some(mut after) = after else {
+            return Ok(None);
+        };
+        if after.row.is_partial() {
+            let new = after.values().map_err(|_| Contradiction)?;
+            let new = new.iter().zip(&now).map(|(new, now)| new.or(*now));
+            after.row = self.mapping.image(&new.collect()).map_err(broken)?;
+        }
+        Ok(Some(after))
     }
 }
 
@@ -75,8 +132,14 @@ struct Table {
 pub fn net_effect(changes: &[RowChange], limits: &Limits) -> Result<Vec<Statement>, Unfit> {
     let mut tables: Vec<Table> = Vec::new();
     let mut logged: Vec<RowChange> = Vec::new();
+    // Tables with a change that has to stay where it is.
+    let mut whole: HashMap<*const Mapping, bool> = HashMap::new();
     for change in changes {
-        if change.mapping.order != Order::Folded {
+        let folds = whole.entry(Arc::as_ptr(&change.mapping)).or_insert(true);
+        *folds = *folds && folds_exactly(change)?;
+    }
+    for change in changes {
+        if !whole.get(&Arc::as_ptr(&change.mapping)).unwrap_or(&true) {
             logged.push(change.clone());
             continue;
         }
@@ -100,18 +163,34 @@ pub fn net_effect(changes: &[RowChange], limits: &Limits) -> Result<Vec<Statemen
     Ok(out)
 }
 
+/// False when the order of the table's changes must be kept: its kind asks for it, or the change may move a row to another unique value,
+/// and its image lacks columns, so that the row cannot be written anew.
+fn folds_exactly(change: &RowChange) -> Result<bool, ApplyError> {
+    let mapping = &change.mapping;
+    let (Some(before), Some(after)) = (&change.before, &change.after) else {
+        let partial = change.after.as_ref().is_some_and(RowImage::is_partial);
+        return Ok(mapping.order == Order::Folded && !partial);
+    };
+    if mapping.order != Order::Folded || !after.is_partial() {
+        return Ok(mapping.order == Order::Folded);
+    }
+    let failed = |error| change.datum_error(error);
+    let (old, new) = (
+        mapping.values(before).map_err(failed)?,
+        mapping.values(after).map_err(failed)?,
+    );
+    Ok(!mapping.moves(&old, &new))
+}
+
 fn follow(lineages: &mut Lineages<Vec<u8>, Image>, change: &RowChange) -> Result<(), Unfit> {
     let mapping = &change.mapping;
-    let key = |datum: &Bytes| {
+    let key = |row: &RowImage| {
         mapping
-            .values(datum)
+            .values(row)
             .and_then(|values| mapping.key_bytes(&values))
             .map_err(|error| change.datum_error(error))
     };
-    let image = |datum: &Bytes| Image {
-        datum: datum.clone(),
-        place: Arc::clone(&change.place),
-    };
+    let image = |row: &RowImage| Image::new(row, change);
     let (before, after) = images(change)?;
     match (before, after) {
         (None, Some(after)) => lineages.insert(key(after)?, image(after))?,
@@ -127,7 +206,7 @@ fn follow(lineages: &mut Lineages<Vec<u8>, Image>, change: &RowChange) -> Result
 }
 
 /// The images that the operation must have.
-fn images(change: &RowChange) -> Result<(Option<&Bytes>, Option<&Bytes>), ApplyError> {
+fn images(change: &RowChange) -> Result<(Option<&RowImage>, Option<&RowImage>), ApplyError> {
     let missing = |reason| ApplyError::Malformed {
         place: Arc::clone(&change.place),
         reason,
@@ -163,10 +242,10 @@ fn phases(
     for net in nets {
         match (net.before, net.after) {
             (Some(before), Some(after)) => {
-                let moves = {
-                    let (old, new) = (values(mapping, &before)?, values(mapping, &after)?);
-                    mapping.moves(&old, &new)
-                };
+                let moves = mapping.moves(&before.values()?, &after.values()?);
+                if moves && after.row.is_partial() {
+                    return Err(ApplyError::Defect("a row that moves is not known whole"));
+                }
                 if moves {
                     deletes.push((Some(before), None));
                     inserts.push((None, Some(after)));
@@ -179,7 +258,15 @@ fn phases(
             (None, None) => {}
         }
     }
-    for rows in [deletes, updates, inserts] {
+    for mut rows in [deletes, updates, inserts] {
+        // Rows that lack the same columns share statements.
+        let lacking = |image: &Option<Image>| image.as_ref().and_then(|i| i.row.present.clone());
+        if rows
+            .iter()
+            .any(|(b, a)| lacking(b).or(lacking(a)).is_some())
+        {
+            rows.sort_by_cached_key(|(before, after)| (lacking(before), lacking(after)));
+        }
         let mut run = Run::new(mapping, limits);
         for (before, after) in &rows {
             run.push(before.as_ref(), after.as_ref(), out)?;
@@ -189,23 +276,11 @@ fn phases(
     Ok(())
 }
 
-fn values<'a>(mapping: &'a Mapping, image: &'a Image) -> Result<Vec<Value<'a>>, ApplyError> {
-    mapping
-        .values(&image.datum)
-        .map_err(|source| ApplyError::Datum {
-            place: Arc::clone(&image.place),
-            source: Box::new(source),
-        })
-}
-
 pub fn in_order(changes: &[RowChange], limits: &Limits) -> Result<Vec<Statement>, ApplyError> {
     let mut out = Vec::new();
     let mut rows: Vec<(Option<Image>, Option<Image>)> = Vec::with_capacity(changes.len());
     for change in changes {
-        let image = |datum: &Bytes| Image {
-            datum: datum.clone(),
-            place: Arc::clone(&change.place),
-        };
+        let image = |row: &RowImage| Image::new(row, change);
         let (before, after) = images(change)?;
         rows.push((before.map(image), after.map(image)));
     }
@@ -217,10 +292,10 @@ pub fn in_order(changes: &[RowChange], limits: &Limits) -> Result<Vec<Statement>
         let mut alone = false;
         let mut key = None;
         if let Some(before) = before {
-            let old = values(mapping, before)?;
+            let old = before.values()?;
             alone = match after {
                 _ if mapping.order == Order::Keyless => true,
-                Some(after) => mapping.moves(&old, &values(mapping, after)?),
+                Some(after) => mapping.moves(&old, &after.values()?),
                 // A cascade may have deleted the next row of the run.
                 None => mapping.order == Order::Logged,
             };
@@ -260,11 +335,11 @@ pub fn one(change: &RowChange, limits: &Limits) -> Result<Statement, ApplyError>
     let (before, after) = images(change)?;
     let failed = |error| change.datum_error(error);
     let before = before
-        .map(|datum| change.mapping.values(datum))
+        .map(|row| change.mapping.values(row))
         .transpose()
         .map_err(failed)?;
     let after = after
-        .map(|datum| change.mapping.values(datum))
+        .map(|row| change.mapping.values(row))
         .transpose()
         .map_err(failed)?;
     single(
@@ -279,8 +354,8 @@ pub fn one(change: &RowChange, limits: &Limits) -> Result<Statement, ApplyError>
 fn single(
     mapping: &Arc<Mapping>,
     place: &Arc<Place>,
-    before: Option<&[Value<'_>]>,
-    after: Option<&[Value<'_>]>,
+    before: Option<&[Option<Value<'_>>]>,
+    after: Option<&[Option<Value<'_>>]>,
     limits: &Limits,
 ) -> Result<Statement, ApplyError> {
     let mut sql = Vec::new();
@@ -288,7 +363,7 @@ fn single(
         (Some(before), Some(after)) => put_update(&mut sql, mapping, before, after),
         (Some(before), None) => put_delete(&mut sql, mapping, before),
         (None, Some(after)) => {
-            begin_insert(&mut sql, mapping);
+            begin_insert(&mut sql, mapping, after);
             put_insert_row(&mut sql, mapping, after)
         }
         (None, None) => Ok(()),
@@ -332,16 +407,21 @@ fn kind(before: bool, after: bool) -> Kind {
     }
 }
 
-/// Rows of one table and one kind, gathered into statements.
+/// The bitmaps of an update's images, or of a change's only one; `None`: all columns.
+type Shape<'a> = [Option<&'a [u8]>; 2];
+
+/// Rows of one table, one kind and one shape, gathered into statements.
 struct Run<'a> {
     mapping: &'a Arc<Mapping>,
     limits: &'a Limits,
     kind: Option<Kind>,
     bytes: usize,
     place: Option<&'a Arc<Place>>,
-    inserts: Vec<Vec<Value<'a>>>,
-    updates: Vec<(Vec<Value<'a>>, Vec<Value<'a>>)>,
-    deletes: Vec<Vec<Value<'a>>>,
+    /// The columns that its rows have, before and after.
+    shape: Shape<'a>,
+    inserts: Vec<Row<'a>>,
+    updates: Vec<(Row<'a>, Row<'a>)>,
+    deletes: Vec<Row<'a>>,
 }
 
 impl<'a> Run<'a> {
@@ -352,6 +432,7 @@ impl<'a> Run<'a> {
             kind: None,
             bytes: 0,
             place: None,
+            shape: [None; 2],
             inserts: Vec::new(),
             updates: Vec::new(),
             deletes: Vec::new(),
@@ -367,19 +448,20 @@ impl<'a> Run<'a> {
         let Some(place) = after.or(before).map(|image| &image.place) else {
             return Ok(());
         };
-        let size = |image: Option<&Image>| image.map_or(0, |image| image.datum.len());
+        let size = |image: Option<&Image>| image.map_or(0, |image| image.row.datum.len());
         let size = size(before) + size(after);
+        let shape = [before, after].map(|image| image?.row.present.as_deref());
         if self.bytes + size > self.limits.statement_bytes
             || self.rows() >= self.limits.statement_rows
+            || self.shape != shape
         {
             self.flush(out)?;
         }
+        self.shape = shape;
         let kind = kind(before.is_some(), after.is_some());
-        let before = before
-            .map(|image| values(self.mapping, image))
-            .transpose()?;
-        let after = after.map(|image| values(self.mapping, image)).transpose()?;
-        let plain = |values: &Option<Vec<Value<'_>>>| {
+        let before = before.map(Image::values).transpose()?;
+        let after = after.map(Image::values).transpose()?;
+        let plain = |values: &Option<Row<'_>>| {
             values
                 .as_ref()
                 .is_none_or(|values| is_plain_row(self.mapping, values))
@@ -445,7 +527,8 @@ impl<'a> Run<'a> {
             Some(Kind::Update) => put_update_join(&mut sql, self.mapping, &self.updates),
             Some(Kind::Delete) => put_delete_join(&mut sql, self.mapping, &self.deletes),
             Some(Kind::Insert) | None => {
-                begin_insert(&mut sql, self.mapping);
+                let first = self.inserts.first().map_or(&[][..], Vec::as_slice);
+                begin_insert(&mut sql, self.mapping, first);
                 let mut result = Ok(());
                 for (at, row) in self.inserts.iter().enumerate() {
                     if at > 0 {

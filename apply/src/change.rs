@@ -1,4 +1,8 @@
 //! A row change on its way to the target.
+//!
+//! Images may lack columns (`binlog_row_image` of the source). What an update's after image lacks has not changed: it is taken over from the
+//! before image when the change comes in, so from there on an after image lacks a column only when the before image does too. Absent
+//! columns are neither assigned nor compared. A change that needs a column that its image lacks is refused by [`RowChange::new`].
 
 use std::sync::Arc;
 
@@ -13,18 +17,103 @@ use crate::{
     target::mapping::Mapping,
 };
 
+/// A row's values, one for each column; `None`: the image lacks the column.
+pub type Row<'a> = Vec<Option<Value<'a>>>;
+
+/// The first of these columns that the row lacks.
+fn absent(row: &Row<'_>, mut columns: impl Iterator<Item = usize>) -> Option<usize> {
+    columns.find(|&at| row.get(at).is_none_or(Option::is_none))
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowImage {
+    pub datum: Bytes,
+    /// The bitmap of the columns that are there; `None`: all.
+    pub present: Option<Bytes>,
+}
+
 #[derive(Debug, Clone)]
 pub struct RowChange {
     pub mapping: Arc<Mapping>,
     pub operation: Operation,
-    /// Datum of the row before; there for updates and deletes.
-    pub before: Option<Bytes>,
-    /// Datum of the row after; there for inserts and updates.
-    pub after: Option<Bytes>,
+    /// The row before; there for updates and deletes.
+    pub before: Option<RowImage>,
+    /// The row after; there for inserts and updates.
+    pub after: Option<RowImage>,
     pub place: Arc<Place>,
 }
 
 impl RowChange {
+    /// Errors: an image that lacks what the change can't do without.
+    pub fn new(
+        mapping: Arc<Mapping>,
+        operation: Operation,
+        before: Option<RowImage>,
+        after: Option<RowImage>,
+        place: Arc<Place>,
+    ) -> Result<Self, ApplyError> {
+        let mut change = Self {
+            mapping,
+            operation,
+            before,
+            after,
+            place,
+        };
+        let partial = |image: &Option<RowImage>| image.as_ref().is_some_and(RowImage::is_partial);
+        if partial(&change.before) || partial(&change.after) {
+            change.complete()?;
+        }
+        Ok(change)
+    }
+
+    fn complete(&mut self) -> Result<(), ApplyError> {
+        let mapping = Arc::clone(&self.mapping);
+        let failed = |error| self.datum_error(error);
+        let values = |image| mapping.values(image);
+        let before = self.before.as_ref().map(values).transpose();
+        let after = self.after.as_ref().map(values).transpose();
+        let (before, after) = (before.map_err(failed)?, after.map_err(failed)?);
+        let lacks = |column: usize, reason| ApplyError::PartialImage {
+            place: Arc::clone(&self.place),
+            table: mapping.name.clone(),
+            column: mapping.schema.columns[column].name.clone(),
+            reason,
+        };
+        let all = 0..mapping.columns.len();
+        let mut merged = None;
+        match (&before, &after) {
+            (Some(before), after) => {
+                let missing = match mapping.key.is_empty() {
+                    true => absent(before, all),
+                    false => absent(before, mapping.key.iter().copied()),
+                };
+                if let Some(column) = missing {
+                    return Err(lacks(column, "so the row cannot be found on the target"));
+                }
+                if let Some(after) = after {
+                    let row = after.iter().zip(before).map(|(new, old)| new.or(*old));
+                    let image = mapping.image(&row.collect());
+                    merged = Some(image.map_err(failed)?);
+                }
+            }
+            (None, Some(after)) => {
+                // The source's default is not in the log, and the target's may be another.
+                let assigned = |at: &usize| mapping.columns[*at].assigned;
+                if let Some(column) = absent(after, all.filter(assigned)) {
+                    return Err(lacks(
+                        column,
+                        "which an insert has left to its default on the source",
+                    ));
+                }
+            }
+            (None, None) => {}
+        }
+        if let Some(merged) = merged {
+            self.after = Some(merged);
+        }
+        Ok(())
+    }
+
     pub fn datum_error(&self, source: DatumError) -> ApplyError {
         ApplyError::Datum {
             place: Arc::clone(&self.place),
@@ -33,28 +122,54 @@ impl RowChange {
     }
 }
 
+impl RowImage {
+    pub fn is_partial(&self) -> bool {
+        self.present.is_some()
+    }
+}
+
 impl Mapping {
-    /// A full image's values, one for each column.
-    pub fn values<'a>(&'a self, image: &'a [u8]) -> Result<Vec<Value<'a>>, DatumError> {
+    pub fn values<'a>(&'a self, image: &'a RowImage) -> Result<Row<'a>, DatumError> {
         let mut values = Vec::with_capacity(self.columns.len());
-        for value in Values::new(&self.schema, None, image) {
-            // With all columns present there is no `None`.
-            values.push(value?.unwrap_or(Value::Null));
+        for value in Values::new(&self.schema, image.present.as_deref(), &image.datum) {
+            values.push(value?);
         }
         Ok(values)
     }
 
+    /// The image of these values.
+    pub fn image(&self, row: &Row<'_>) -> Result<RowImage, DatumError> {
+        let mut datum = Vec::new();
+        let mut present = vec![0_u8; row.len().div_ceil(8)];
+        for (at, (column, value)) in self.schema.columns.iter().zip(row).enumerate() {
+            match value {
+                Some(value) => {
+                    present[at / 8] |= 1 << (at % 8);
+                    datum::put(&mut datum, &column.ty, value)?;
+                }
+                None => datum::put_null(&mut datum),
+            }
+        }
+        let partial = row.iter().any(Option::is_none);
+        Ok(RowImage {
+            datum: datum.into(),
+            present: partial.then(|| present.into()),
+        })
+    }
+
     /// The key of a row as bytes: equal for equal values, and only for those.
-    pub fn key_bytes(&self, values: &[Value<'_>]) -> Result<Vec<u8>, DatumError> {
+    pub fn key_bytes(&self, values: &[Option<Value<'_>>]) -> Result<Vec<u8>, DatumError> {
         let mut out = Vec::with_capacity(16);
         for at in &self.key {
-            datum::put(&mut out, &self.schema.columns[*at].ty, &values[*at])?;
+            // `RowChange::new` lets no image pass that lacks a column of the key.
+            let value = values[*at].unwrap_or(Value::Null);
+            datum::put(&mut out, &self.schema.columns[*at].ty, &value)?;
         }
         Ok(out)
     }
 
-    /// Does the change from one image to the other touch a value of a unique key?
-    pub fn moves(&self, before: &[Value<'_>], after: &[Value<'_>]) -> bool {
+    /// May the change from one image to the other touch a value of a unique key? A value that only the later image has may be new.
+    pub fn moves(&self, before: &[Option<Value<'_>>], after: &[Option<Value<'_>>]) -> bool {
         if self.opaque_unique && before != after {
             return true;
         }

@@ -239,8 +239,13 @@ pub enum ApplyError {
         column: String,
         reason: &'static str,
     },
-    #[error("{place}, table {table}: the image of a row leaves columns out")]
-    PartialImage { place: Arc<Place>, table: TableName },
+    #[error("{place}, table {table}: a row image lacks the column {column}, {reason}")]
+    PartialImage {
+        place: Arc<Place>,
+        table: TableName,
+        column: String,
+        reason: &'static str,
+    },
     #[error(
         "{place}, table {table}: a row needs a statement of {bytes} bytes, and the target's max_allowed_packet is {limit}"
     )]
@@ -395,7 +400,9 @@ impl Fault for ApplyError {
             }
             Self::Conflict(_) => "compare the row on both servers and repair the target's, then start again".to_owned(),
             Self::RowTooLarge { bytes, .. } => format!("SET GLOBAL max_allowed_packet to at least {bytes} on the target"),
-            Self::PartialImage { .. } => "SET GLOBAL binlog_row_image = FULL on the source".to_owned(),
+            Self::PartialImage { .. } => {
+                "SET PERSIST binlog_row_image = FULL on the source, or name every column in its INSERT statements; then bring the target to the state after this transaction by hand, and start a new log and a new --stream behind it (--from)".to_owned()
+            }
             Self::Log(error) => return error.hint(),
             Self::Record { source, .. } => return source.hint(),
             _ => return None,

@@ -381,7 +381,7 @@ impl Executor {
             .await
             .map_err(|error| from_mysql(error, APPLYING))?;
         Ok(row.map(|row| {
-            compared(mapping)
+            compared(mapping, &values)
                 .enumerate()
                 .filter(|(at, _)| row.get::<Option<i64>, _>(at + 1).flatten() != Some(1))
                 .map(|(_, column)| mapping.schema.columns[column].name.clone())

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use binferry_schemas::record::{Change, Operation};
+use binferry_schemas::record::{Change, Image, Operation};
 use bytes::Bytes;
 
-use crate::error::{ApplyError, Place};
+use crate::{
+    change::RowImage,
+    error::{ApplyError, Place},
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct Joiner {
@@ -16,12 +19,25 @@ pub(crate) struct Joiner {
 struct Fragments {
     operation: Operation,
     table: u32,
-    before: Option<Vec<u8>>,
-    after: Option<Vec<u8>>,
+    before: Option<Parts>,
+    after: Option<Parts>,
+}
+
+#[derive(Debug, Default)]
+struct Parts {
+    present: Option<Bytes>,
+    datum: Vec<u8>,
+}
+
+impl From<Parts> for RowImage {
+    fn from(Parts { present, datum }: Parts) -> Self {
+        let datum = datum.into();
+        Self { datum, present }
+    }
 }
 
 /// Before and after.
-pub(crate) type Images = (Option<Bytes>, Option<Bytes>);
+pub(crate) type Images = (Option<RowImage>, Option<RowImage>);
 
 impl Joiner {
     /// The whole images, when the change completes a row.
@@ -32,11 +48,11 @@ impl Joiner {
         place: &Arc<Place>,
     ) -> Result<Option<Images>, ApplyError> {
         if self.open.is_none() && !change.more {
-            let slice = |datum: &[u8]| block.slice_ref(datum);
-            return Ok(Some((
-                change.before.map(|image| slice(image.datum)),
-                change.after.map(|image| slice(image.datum)),
-            )));
+            let image = |image: Image<'_>| RowImage {
+                datum: block.slice_ref(image.datum),
+                present: image.present.map(|bitmap| block.slice_ref(bitmap)),
+            };
+            return Ok(Some((change.before.map(image), change.after.map(image))));
         }
         let open = self.open.get_or_insert(Fragments {
             operation: change.operation,
@@ -55,18 +71,20 @@ impl Joiner {
             (&mut open.after, &change.after),
         ] {
             if let Some(part) = part {
-                whole
-                    .get_or_insert_with(Vec::new)
-                    .extend_from_slice(part.datum);
+                let whole = whole.get_or_insert_default();
+                whole.present = part.present.map(|bitmap| block.slice_ref(bitmap));
+                whole.datum.extend_from_slice(part.datum);
             }
         }
         if change.more {
             return Ok(None);
         }
-        Ok(self
-            .open
-            .take()
-            .map(|row| (row.before.map(Bytes::from), row.after.map(Bytes::from))))
+        Ok(self.open.take().map(|row| {
+            (
+                row.before.map(RowImage::from),
+                row.after.map(RowImage::from),
+            )
+        }))
     }
 
     pub(crate) fn finish(&self, place: &Arc<Place>) -> Result<(), ApplyError> {
@@ -84,7 +102,7 @@ impl Joiner {
 mod tests {
     use binferry_schemas::{
         gtid::{Gtid, Tag, Uuid},
-        record::{Image, Offset},
+        record::Offset,
     };
 
     use super::*;
@@ -130,18 +148,18 @@ mod tests {
         assert!(joiner.take(&block, &other, &place).is_err());
         let end = fragment(None, Some(&block[5..8]), false);
         let whole = joiner.take(&block, &end, &place).unwrap().unwrap();
-        assert_eq!(
-            whole,
-            (
-                Some(Bytes::from_static(b"abc")),
-                Some(Bytes::from_static(b"defgh"))
-            )
-        );
+        let image = |datum: &'static [u8]| {
+            Some(RowImage {
+                datum: Bytes::from_static(datum),
+                present: None,
+            })
+        };
+        assert_eq!(whole, (image(b"abc"), image(b"defgh")));
         assert!(joiner.finish(&place).is_ok());
         let alone = fragment(None, Some(&block[..]), false);
         assert_eq!(
             joiner.take(&block, &alone, &place).unwrap().unwrap(),
-            (None, Some(block.clone()))
+            (None, image(b"abcdefgh"))
         );
     }
 }

@@ -7,6 +7,8 @@
 //! is a row of which a value in any unique key has changed. No phase can violate a unique key that the history itself respects: after the
 //! first, the values in use are a part of those before the run; updates touch none; and with the third they become a part of those after
 //! the run. So swaps and shifts need no special care.
+//!
+//! Images may lack columns; the image of a mover that is written anew must not (the caller sees to it).
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -14,12 +16,32 @@ use std::{collections::HashMap, hash::Hash};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Contradiction;
 
+/// What is known of a row at one point of the run.
+pub trait Image: Sized {
+    /// `self` is the row now, and a change says that it was `before` and is `after`, which has all that `before` has; gives the row after.
+    /// `first` is the row before the run: what only `before` knows of the row now has been so from the first.
+    fn followed(
+        &self,
+        first: Option<&mut Self>,
+        before: Self,
+        after: Option<Self>,
+    ) -> Result<Option<Self>, Contradiction>;
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Net<I> {
     /// The row before the run; `None`: it was not there.
     pub before: Option<I>,
     /// The row after the run; `None`: it is not there.
     pub after: Option<I>,
+}
+
+impl<I: Image> Net<I> {
+    fn follow(&mut self, before: I, after: Option<I>) -> Result<(), Contradiction> {
+        let now = self.after.take().ok_or(Contradiction)?;
+        self.after = now.followed(self.before.as_mut(), before, after)?;
+        Ok(())
+    }
 }
 
 /// Who has a key, at the end of the run so far.
@@ -53,7 +75,7 @@ impl<K, I> Default for Lineages<K, I> {
     }
 }
 
-impl<K: Eq + Hash, I: PartialEq> Lineages<K, I> {
+impl<K: Eq + Hash, I: Image> Lineages<K, I> {
     pub fn insert(&mut self, key: K, after: I) -> Result<(), Contradiction> {
         let at = match self.holders.get(&key) {
             Some(Holder::Row(_)) => return Err(Contradiction),
@@ -85,10 +107,7 @@ impl<K: Eq + Hash, I: PartialEq> Lineages<K, I> {
         let at = match self.holders.get(&key) {
             Some(Holder::Row(at)) => {
                 let at = *at;
-                if self.lineages[at].net.after.as_ref() != Some(&before) {
-                    return Err(Contradiction);
-                }
-                self.lineages[at].net.after = Some(after);
+                self.lineages[at].net.follow(before, Some(after))?;
                 at
             }
             Some(Holder::Deleted(_) | Holder::Nobody) => return Err(Contradiction),
@@ -110,12 +129,9 @@ impl<K: Eq + Hash, I: PartialEq> Lineages<K, I> {
     pub fn delete(&mut self, key: K, before: I) -> Result<(), Contradiction> {
         let at = match self.holders.get(&key) {
             Some(Holder::Row(at)) => {
-                let net = &mut self.lineages[*at].net;
-                if net.after.as_ref() != Some(&before) {
-                    return Err(Contradiction);
-                }
-                net.after = None;
-                *at
+                let at = *at;
+                self.lineages[at].net.follow(before, None)?;
+                at
             }
             Some(Holder::Deleted(_) | Holder::Nobody) => return Err(Contradiction),
             None => self.begin(Some(before), None),

@@ -401,30 +401,17 @@ impl Planner {
                     Arc::clone(mappings[at].insert(mapping))
                 }
             };
-            let partial = [&change.before, &change.after]
-                .into_iter()
-                .flatten()
-                .any(|image| {
-                    image
-                        .present
-                        .is_some_and(|bitmap| !is_full(bitmap, mapping.columns.len()))
-                });
-            if partial {
-                return Err(ApplyError::PartialImage {
-                    place: Arc::clone(place),
-                    table: mapping.name.clone(),
-                });
-            }
             let Some((before, after)) = joiner.take(block, &change, place)? else {
                 continue;
             };
-            out.push(RowChange {
-                operation: change.operation,
+            let place = Arc::clone(place);
+            out.push(RowChange::new(
+                mapping,
+                change.operation,
                 before,
                 after,
-                mapping,
-                place: Arc::clone(place),
-            });
+                place,
+            )?);
         }
         Ok(out)
     }
@@ -458,14 +445,6 @@ impl Planner {
         }
         Ok(())
     }
-}
-
-fn is_full(bitmap: &[u8], columns: usize) -> bool {
-    (0..columns).all(|at| {
-        bitmap
-            .get(at / 8)
-            .is_some_and(|byte| byte >> (at % 8) & 1 == 1)
-    })
 }
 
 fn gtid_of(head: &RecordHead) -> Option<binferry_schemas::gtid::Gtid> {

@@ -41,6 +41,16 @@ pub struct Load {
 
 impl Load {
     pub fn start(source: &MySql, database: &str, seed: u64) -> Self {
+        Self::start_as(source, database, seed, Random::transaction)
+    }
+
+    /// With transactions of another kind.
+    pub fn start_as(
+        source: &MySql,
+        database: &str,
+        seed: u64,
+        transaction: impl Fn(&mut Random) -> String + Send + 'static,
+    ) -> Self {
         let (stop, done) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
@@ -64,7 +74,11 @@ impl Load {
                         continue;
                     }
                     while !halt.load(Ordering::Relaxed) {
-                        if connection.query_drop(random.transaction()).await.is_err() {
+                        if connection
+                            .query_drop(transaction(&mut random))
+                            .await
+                            .is_err()
+                        {
                             // A duplicate key inside the transaction, or a lost connection.
                             let _ = connection.query_drop("ROLLBACK").await;
                             if connection.ping().await.is_err() {
@@ -127,7 +141,7 @@ impl Random {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         (self.next() >> 11) % n
     }
 

@@ -5,6 +5,7 @@ mod faults;
 mod files;
 mod follow;
 mod gtid_sets;
+mod images;
 mod judge;
 mod kafka;
 mod load;

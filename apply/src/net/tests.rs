@@ -10,6 +10,21 @@ use super::*;
 /// Primary key, unique value (`None` is NULL), plain value.
 type Row = (u8, Option<u8>, u8);
 
+impl Image for Row {
+    fn followed(
+        &self,
+        _: Option<&mut Self>,
+        before: Self,
+        after: Option<Self>,
+    ) -> Result<Option<Self>, Contradiction> {
+        if *self == before {
+            Ok(after)
+        } else {
+            Err(Contradiction)
+        }
+    }
+}
+
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Table(BTreeMap<u8, Row>);
 

@@ -1,5 +1,8 @@
 //! Statements for one row and for many.
 //!
+//! A row has a value for each column, or `None` for one that its image lacks: that one is neither assigned nor compared. The rows of one
+//! statement lack the same columns.
+//!
 //! A statement says how many rows it must find; the connection counts rows found, not rows changed (CLIENT_FOUND_ROWS).
 
 use binferry_schemas::datum::Value;
@@ -8,7 +11,7 @@ use super::{
     compare::{Scope, key_is_exact, put_column, put_exact, put_key},
     literal::{self, NoLiteral, is_plain},
 };
-use crate::{dialect::Dialect, target::mapping::Mapping};
+use crate::{change::Row, dialect::Dialect, target::mapping::Mapping};
 
 /// A column, by its index, whose value has no literal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,15 +24,19 @@ fn put_literal(
     out: &mut Vec<u8>,
     mapping: &Mapping,
     at: usize,
-    value: &Value<'_>,
+    value: &Option<Value<'_>>,
 ) -> Result<(), Unrenderable> {
+    let unrenderable = |reason| Unrenderable { column: at, reason };
+    let Some(value) = value else {
+        return Err(unrenderable(NoLiteral("the row image lacks it")));
+    };
     literal::put(
         out,
         &mapping.schema.columns[at].ty,
         mapping.columns[at].charset.as_ref(),
         &as_text(mapping, value),
     )
-    .map_err(|reason| Unrenderable { column: at, reason })
+    .map_err(unrenderable)
 }
 
 /// A document's text, where documents are text.
@@ -45,33 +52,36 @@ fn put_compared(
     out: &mut Vec<u8>,
     mapping: &Mapping,
     at: usize,
-    value: &Value<'_>,
+    value: &Option<Value<'_>>,
 ) -> Result<(), Unrenderable> {
     match value {
-        Value::Json { text, .. } => put_literal(out, mapping, at, &Value::Text(text)),
+        Some(Value::Json { text, .. }) => put_literal(out, mapping, at, &Some(Value::Text(text))),
         value => put_literal(out, mapping, at, value),
     }
 }
 
 /// May the row's values stand in a table of values with others?
-pub fn is_plain_row(mapping: &Mapping, values: &[Value<'_>]) -> bool {
+pub fn is_plain_row(mapping: &Mapping, values: &[Option<Value<'_>>]) -> bool {
     mapping
         .schema
         .columns
         .iter()
         .zip(values)
+        .filter_map(|(column, value)| Some((column, value.as_ref()?)))
         .all(|(column, value)| is_plain(&column.ty, &as_text(mapping, value)))
 }
 
-/// `INSERT INTO … (…) VALUES `
-pub fn begin_insert(out: &mut Vec<u8>, mapping: &Mapping) {
+/// `INSERT INTO … (…) VALUES `, for rows like `after`.
+pub fn begin_insert(out: &mut Vec<u8>, mapping: &Mapping, after: &[Option<Value<'_>>]) {
     out.extend_from_slice(b"INSERT INTO ");
     out.extend_from_slice(mapping.quoted.as_bytes());
     out.extend_from_slice(b" (");
     let mut separator = Separator::new(b",");
-    for column in mapping.columns.iter().filter(|column| column.assigned) {
-        separator.put(out);
-        out.extend_from_slice(column.quoted.as_bytes());
+    for (column, value) in mapping.columns.iter().zip(after) {
+        if column.assigned && value.is_some() {
+            separator.put(out);
+            out.extend_from_slice(column.quoted.as_bytes());
+        }
     }
     out.extend_from_slice(b") VALUES ");
 }
@@ -80,12 +90,12 @@ pub fn begin_insert(out: &mut Vec<u8>, mapping: &Mapping) {
 pub fn put_insert_row(
     out: &mut Vec<u8>,
     mapping: &Mapping,
-    after: &[Value<'_>],
+    after: &[Option<Value<'_>>],
 ) -> Result<(), Unrenderable> {
     out.push(b'(');
     let mut separator = Separator::new(b",");
     for (at, value) in after.iter().enumerate() {
-        if mapping.columns[at].assigned {
+        if mapping.columns[at].assigned && value.is_some() {
             separator.put(out);
             put_literal(out, mapping, at, value)?;
         }
@@ -98,8 +108,8 @@ pub fn put_insert_row(
 pub fn put_update(
     out: &mut Vec<u8>,
     mapping: &Mapping,
-    before: &[Value<'_>],
-    after: &[Value<'_>],
+    before: &[Option<Value<'_>>],
+    after: &[Option<Value<'_>>],
 ) -> Result<(), Unrenderable> {
     out.extend_from_slice(b"UPDATE ");
     out.extend_from_slice(mapping.quoted.as_bytes());
@@ -110,7 +120,10 @@ pub fn put_update(
         separator.put(out);
         put_column(out, Scope::Alone, &mapping.columns[at]);
         out.push(b'=');
-        put_literal(out, mapping, at, &after[at])?;
+        match &after[at] {
+            None => put_column(out, Scope::Alone, &mapping.columns[at]),
+            value => put_literal(out, mapping, at, value)?,
+        }
     }
     put_where(out, mapping, before)
 }
@@ -119,7 +132,7 @@ pub fn put_update(
 pub fn put_delete(
     out: &mut Vec<u8>,
     mapping: &Mapping,
-    before: &[Value<'_>],
+    before: &[Option<Value<'_>>],
 ) -> Result<(), Unrenderable> {
     out.extend_from_slice(b"DELETE FROM ");
     out.extend_from_slice(mapping.quoted.as_bytes());
@@ -129,12 +142,12 @@ pub fn put_delete(
 fn put_where(
     out: &mut Vec<u8>,
     mapping: &Mapping,
-    before: &[Value<'_>],
+    before: &[Option<Value<'_>>],
 ) -> Result<(), Unrenderable> {
     out.extend_from_slice(b" WHERE ");
     put_key_condition(out, mapping, before)?;
     let mut failed = Ok(());
-    for at in compared(mapping) {
+    for at in compared(mapping, before) {
         if !out.ends_with(b" WHERE ") {
             out.extend_from_slice(b" AND ");
         }
@@ -152,7 +165,7 @@ fn put_where(
 fn put_key_condition(
     out: &mut Vec<u8>,
     mapping: &Mapping,
-    before: &[Value<'_>],
+    before: &[Option<Value<'_>>],
 ) -> Result<(), Unrenderable> {
     let mut separator = Separator::new(b" AND ");
     let mut failed = Ok(());
@@ -169,11 +182,11 @@ fn put_key_condition(
 pub fn put_probe(
     out: &mut Vec<u8>,
     mapping: &Mapping,
-    before: &[Value<'_>],
+    before: &[Option<Value<'_>>],
 ) -> Result<(), Unrenderable> {
     out.extend_from_slice(b"SELECT 1");
     let mut failed = Ok(());
-    for at in compared(mapping) {
+    for at in compared(mapping, before) {
         out.push(b',');
         put_exact(out, Scope::Alone, mapping, at, |out| {
             failed = failed.and(put_compared(out, mapping, at, &before[at]));
@@ -186,15 +199,20 @@ pub fn put_probe(
     failed
 }
 
-/// Columns whose before image is compared; those of the key that find the row exactly are left out.
-pub fn compared(mapping: &Mapping) -> impl Iterator<Item = usize> + '_ {
+/// Columns that are compared with a before image; those of the key that find the row exactly are left out.
+pub fn compared<'a>(
+    mapping: &'a Mapping,
+    before: &'a [Option<Value<'_>>],
+) -> impl Iterator<Item = usize> + 'a {
     (0..mapping.columns.len()).filter(|at| {
-        mapping.columns[*at].assigned
+        before[*at].is_some()
+            && mapping.columns[*at].assigned
             && !(mapping.key.contains(at) && key_is_exact(&mapping.schema.columns[*at].ty))
     })
 }
 
-/// Columns to assign: the changed ones, and those that the server would change by itself; at least one.
+/// Columns to assign: the changed ones, and those that the server would change by itself; at least one. What the after image lacks is
+/// assigned itself.
 fn assigned(mapping: &Mapping, changed: impl Fn(usize) -> bool) -> Vec<usize> {
     let may = |at: &usize| mapping.columns[*at].assigned;
     let all = || (0..mapping.columns.len()).filter(may);
@@ -212,29 +230,40 @@ fn assigned(mapping: &Mapping, changed: impl Fn(usize) -> bool) -> Vec<usize> {
 pub fn put_update_join(
     out: &mut Vec<u8>,
     mapping: &Mapping,
-    rows: &[(Vec<Value<'_>>, Vec<Value<'_>>)],
+    rows: &[(Row<'_>, Row<'_>)],
 ) -> Result<(), Unrenderable> {
+    let Some((first, first_after)) = rows.first() else {
+        return Ok(());
+    };
     let assigned = assigned(mapping, |at| {
         rows.iter().any(|(before, after)| before[at] != after[at])
     });
-    let before: Vec<usize> = needed(mapping);
+    let before: Vec<usize> = needed(mapping, first);
+    let (given, kept): (Vec<usize>, Vec<usize>) =
+        (assigned.into_iter()).partition(|at| first_after[*at].is_some());
     out.extend_from_slice(b"UPDATE ");
     put_values(
         out,
         mapping,
         &before,
-        &assigned,
+        &given,
         rows.iter()
             .map(|(before, after)| (before.as_slice(), after.as_slice())),
     )?;
-    put_join(out, mapping);
+    put_join(out, mapping, first);
     out.extend_from_slice(b" SET ");
     let mut separator = Separator::new(b",");
-    for at in &assigned {
+    for at in &given {
         separator.put(out);
         put_column(out, Scope::Joined, &mapping.columns[*at]);
         out.extend_from_slice(b"=v.a");
         literal::put_int(out, *at as i64);
+    }
+    for at in &kept {
+        separator.put(out);
+        put_column(out, Scope::Joined, &mapping.columns[*at]);
+        out.push(b'=');
+        put_column(out, Scope::Joined, &mapping.columns[*at]);
     }
     Ok(())
 }
@@ -243,10 +272,13 @@ pub fn put_update_join(
 pub fn put_delete_join(
     out: &mut Vec<u8>,
     mapping: &Mapping,
-    rows: &[Vec<Value<'_>>],
+    rows: &[Row<'_>],
 ) -> Result<(), Unrenderable> {
+    let Some(first) = rows.first() else {
+        return Ok(());
+    };
     out.extend_from_slice(b"DELETE t FROM ");
-    let before = needed(mapping);
+    let before = needed(mapping, first);
     put_values(
         out,
         mapping,
@@ -254,13 +286,14 @@ pub fn put_delete_join(
         &[],
         rows.iter().map(|row| (row.as_slice(), row.as_slice())),
     )?;
-    put_join(out, mapping);
+    put_join(out, mapping, first);
     Ok(())
 }
 
 /// Columns of the before image that the join uses.
-fn needed(mapping: &Mapping) -> Vec<usize> {
+fn needed(mapping: &Mapping, before: &[Option<Value<'_>>]) -> Vec<usize> {
     (0..mapping.columns.len())
+        .filter(|at| before[*at].is_some())
         .filter(|at| mapping.columns[*at].assigned || mapping.key.contains(at))
         .collect()
 }
@@ -271,7 +304,7 @@ fn put_values<'a, 'v: 'a>(
     mapping: &Mapping,
     before: &[usize],
     after: &[usize],
-    rows: impl Iterator<Item = (&'a [Value<'v>], &'a [Value<'v>])>,
+    rows: impl Iterator<Item = (&'a [Option<Value<'v>>], &'a [Option<Value<'v>>])>,
 ) -> Result<(), Unrenderable> {
     let names = || {
         let before = before.iter().map(|at| (b'b', *at));
@@ -327,7 +360,7 @@ fn put_name(out: &mut Vec<u8>, prefix: u8, at: usize) {
 }
 
 /// The rows of `v` drive, and each finds its row by the key's index: never a scan of the table, whatever the statistics say.
-fn put_join(out: &mut Vec<u8>, mapping: &Mapping) {
+fn put_join(out: &mut Vec<u8>, mapping: &Mapping, before: &[Option<Value<'_>>]) {
     out.extend_from_slice(b" STRAIGHT_JOIN ");
     out.extend_from_slice(mapping.quoted.as_bytes());
     out.extend_from_slice(b" AS t FORCE INDEX (");
@@ -342,7 +375,7 @@ fn put_join(out: &mut Vec<u8>, mapping: &Mapping) {
         separator.put(out);
         put_key(out, Scope::Joined, mapping, *at, |out| other(out, *at));
     }
-    for at in compared(mapping) {
+    for at in compared(mapping, before) {
         separator.put(out);
         put_exact(out, Scope::Joined, mapping, at, |out| other(out, at));
     }

@@ -97,14 +97,22 @@ fn text(render: impl FnOnce(&mut Vec<u8>) -> Result<(), Unrenderable>) -> String
     String::from_utf8(out).unwrap()
 }
 
-const BEFORE: [Value<'_>; 3] = [Value::Int(1), Value::Text("a"), Value::Text("{}")];
-const AFTER: [Value<'_>; 3] = [Value::Int(1), Value::Null, Value::Text("{}")];
+const BEFORE: [Option<Value<'_>>; 3] = [
+    Some(Value::Int(1)),
+    Some(Value::Text("a")),
+    Some(Value::Text("{}")),
+];
+const AFTER: [Option<Value<'_>>; 3] = [
+    Some(Value::Int(1)),
+    Some(Value::Null),
+    Some(Value::Text("{}")),
+];
 
 #[test]
 fn inserts() {
     let mapping = mapping(true);
     let sql = text(|out| {
-        begin_insert(out, &mapping);
+        begin_insert(out, &mapping, &AFTER);
         put_insert_row(out, &mapping, &AFTER)
     });
     assert_eq!(
@@ -166,10 +174,10 @@ fn mariadb() {
         text: "{}",
         binary: &[0, 0, 0, 4, 0],
     };
-    let before = vec![Value::Int(1), Value::Text("a"), document];
+    let before = vec![Some(Value::Int(1)), Some(Value::Text("a")), Some(document)];
     assert!(is_plain_row(&mapping, &before));
     let mut after = before.clone();
-    after[1] = Value::Null;
+    after[1] = Some(Value::Null);
     let rows = [
         (before.clone(), after),
         (BEFORE.to_vec(), AFTER.to_vec()),
@@ -195,4 +203,45 @@ fn mariadb() {
          AND CAST(`name` AS BINARY)<=>CAST(CONVERT('a' USING latin1) AS BINARY) \
          AND CAST(`doc` AS BINARY)<=>CAST('{}' AS BINARY)"
     );
+}
+
+#[test]
+fn columns_that_images_lack() {
+    let mut mapping = mapping(true);
+    let before = vec![Some(Value::Int(1)), None, None];
+    let after = vec![Some(Value::Int(1)), Some(Value::Null), None];
+    assert_eq!(
+        text(|out| put_update(out, &mapping, &before, &after)),
+        "UPDATE `d`.`t``x` SET `name`=NULL WHERE `id`=1"
+    );
+    assert_eq!(
+        text(|out| put_delete(out, &mapping, &before)),
+        "DELETE FROM `d`.`t``x` WHERE `id`=1"
+    );
+    let on = "STRAIGHT_JOIN `d`.`t``x` AS t FORCE INDEX (`PRIMARY`) ON t.`id`=v.b0";
+    let rows = [(before.clone(), after.clone())];
+    assert_eq!(
+        text(|out| put_update_join(out, &mapping, &rows)),
+        format!("UPDATE (VALUES ROW(1,NULL)) AS v(b0,a1) {on} SET t.`name`=v.a1")
+    );
+    assert_eq!(
+        text(|out| put_delete_join(out, &mapping, std::slice::from_ref(&before))),
+        format!("DELETE t FROM (VALUES ROW(1)) AS v(b0) {on}")
+    );
+    // What would change by itself stays.
+    mapping.columns[2].on_update = true;
+    assert_eq!(
+        text(|out| put_update(out, &mapping, &before, &after)),
+        "UPDATE `d`.`t``x` SET `name`=NULL,`doc`=`doc` WHERE `id`=1"
+    );
+    assert_eq!(
+        text(|out| put_update_join(out, &mapping, &rows)),
+        format!("UPDATE (VALUES ROW(1,NULL)) AS v(b0,a1) {on} SET t.`name`=v.a1,t.`doc`=t.`doc`")
+    );
+    let insert = vec![Some(Value::Int(1)), None, Some(Value::Null)];
+    let sql = text(|out| {
+        begin_insert(out, &mapping, &insert);
+        put_insert_row(out, &mapping, &insert)
+    });
+    assert_eq!(sql, "INSERT INTO `d`.`t``x` (`id`,`doc`) VALUES (1,NULL)");
 }
