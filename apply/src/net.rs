@@ -38,7 +38,7 @@ pub struct Net<I> {
 
 impl<I: Image> Net<I> {
     fn follow(&mut self, before: I, after: Option<I>) -> Result<(), Contradiction> {
-        let now = self.after.take().ok_or(Contradiction)?;
+        let now = self.after.as_ref().ok_or(Contradiction)?;
         self.after = now.followed(self.before.as_mut(), before, after)?;
         Ok(())
     }

@@ -183,6 +183,13 @@ impl RowCursor<'_, '_> {
         }
         let presence = |bitmap: Option<&[u8]>| bitmap.and_then(|b| presence(b, event.columns));
         let (before, after) = (presence(event.before), presence(event.after));
+        // Rows without a byte could not be counted.
+        let first = before
+            .as_ref()
+            .or(after.as_ref().filter(|_| event.before.is_none()));
+        if first.is_some_and(|bitmap| bitmap.iter().all(|&byte| byte == 0)) {
+            return Err(self.plan.broken("has images without columns"));
+        }
         Ok(match (&before, &after) {
             (None, None) if !event.documents_change => Form::Full,
             _ => Form::Partial(Box::new(Partial::new(
@@ -196,51 +203,4 @@ impl RowCursor<'_, '_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn full_bitmaps() {
-        assert!(is_full(&[0xff, 0x01], 9));
-        assert!(is_full(&[0xff, 0xff], 9));
-        assert!(is_full(&[0xff], 8));
-        assert!(!is_full(&[0xff, 0xfe], 9));
-        assert!(!is_full(&[0x7f], 8));
-        assert!(is_full(&[0x7f], 7));
-        assert_eq!(presence(&[0xff], 7), None);
-        assert_eq!(presence(&[0x82, 0xf2], 12), Some([0x82, 0x02].into()));
-        assert_eq!(presence(&[0x82], 8), Some([0x82].into()));
-    }
-
-    #[test]
-    fn dummy_ends_a_statement() {
-        let rows = RowsEvent::parse(30, b"\xff\xff\xff\0\0\0\x01\0\x02\0\0").unwrap();
-        assert!(rows.is_dummy() && rows.ends_statement());
-        for end in 0..11 {
-            assert!(RowsEvent::parse(30, &b"\xff\xff\xff\0\0\0\x01\0\x02\0\0"[..end]).is_err());
-        }
-        // An extra length that does not count itself.
-        assert!(RowsEvent::parse(30, b"\xff\xff\xff\0\0\0\x01\0\x01\0\0").is_err());
-    }
-
-    #[test]
-    fn versions_and_extra_information_lead_to_the_same_rows() {
-        // One column, one row of four bytes.
-        let rows = b"\x01\x01\x00\x2a\0\0\0";
-        let head = b"\x07\0\0\0\0\0\x01\0";
-        let v1 = [&head[..], rows].concat();
-        let plain = [&head[..], b"\x02\0", rows].concat();
-        // The place of a row in its partition, and what NDB adds.
-        let partition = [&head[..], b"\x05\0\x01\x03\0", rows].concat();
-        let ndb = [&head[..], b"\x08\0\0\x04\0\x01\x02\x03", rows].concat();
-        for (code, body) in [(23, v1), (30, plain), (30, partition), (30, ndb)] {
-            let event = RowsEvent::parse(code, &body).unwrap();
-            assert_eq!((event.table_id(), event.columns), (7, 1));
-            assert_eq!(event.rows, b"\0\x2a\0\0\0");
-            assert!(event.ends_statement() && event.operation() == Operation::Insert);
-            for end in 0..body.len() - 5 {
-                assert!(RowsEvent::parse(code, &body[..end]).is_err());
-            }
-        }
-    }
-}
+mod tests;
