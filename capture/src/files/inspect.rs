@@ -11,7 +11,7 @@ use binferry_schemas::{
 
 use super::{BinlogFiles, FileError, Head, head, survey};
 use crate::{
-    decode::{DecodeError, Decoded, Statement, TableMap, TablePlan, classify},
+    decode::{DecodeError, Decoded, Payload, Statement, TableMap, TablePlan, classify},
     dump::Event,
     error::CaptureError,
     stream::events::{Events, Filled},
@@ -67,6 +67,8 @@ async fn one(head: &Head, last: bool, tables: &TableFilter) -> Inspected {
         gtids: GtidSet::new(),
         row_events: 0,
         open: false,
+        payload: Payload::default(),
+        within: Within::Not,
         findings: BTreeMap::new(),
     };
     inspection.about(head, last);
@@ -81,11 +83,22 @@ async fn one(head: &Head, last: bool, tables: &TableFilter) -> Inspected {
     }
 }
 
+/// Where in a transaction payload, which may come in parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Not,
+    Payload,
+    /// Something in it was wrong: its other parts are not looked at.
+    Broken,
+}
+
 struct Inspection<'a> {
     tables: &'a TableFilter,
     gtids: GtidSet,
     row_events: u64,
     open: bool,
+    payload: Payload,
+    within: Within,
     /// By their text: each is told once.
     findings: BTreeMap<String, Finding>,
 }
@@ -139,9 +152,48 @@ impl Inspection<'_> {
             self.open = true;
         }
         match Decoded::of(event.type_code, event.flags, event.body)? {
+            Decoded::Payload => self.payload(event.body, event.more),
+            decoded => self.decoded(decoded, event.body),
+        }
+    }
+
+    /// A payload, or the next part of one.
+    fn payload(&mut self, mut input: &[u8], more: bool) -> Result<(), DecodeError> {
+        if self.within == Within::Not {
+            self.payload.begin();
+            self.within = Within::Payload;
+        }
+        let mut result = Ok(());
+        if self.within == Within::Payload {
+            let mut payload = std::mem::take(&mut self.payload);
+            result = loop {
+                match payload.next(&mut input, !more) {
+                    Ok(None) => break Ok(()),
+                    Ok(Some(inner)) => {
+                        let decoded = Decoded::of(inner.type_code, inner.flags, inner.body);
+                        if let Err(error) = decoded.and_then(|d| self.decoded(d, inner.body)) {
+                            break Err(error);
+                        }
+                    }
+                    Err(error) => break Err(error),
+                }
+            };
+            self.payload = payload;
+        }
+        if result.is_err() {
+            self.within = Within::Broken;
+        }
+        if !more {
+            (self.within, self.open) = (Within::Not, false);
+        }
+        result
+    }
+
+    fn decoded(&mut self, decoded: Decoded<'_>, body: &[u8]) -> Result<(), DecodeError> {
+        match decoded {
             Decoded::Xid => self.open = false,
             Decoded::Rows(_) => self.row_events += 1,
-            Decoded::TableMap(_) => match TableMap::parse(event.body) {
+            Decoded::TableMap(_) => match TableMap::parse(body) {
                 Ok(map) if self.tables.matches(map.database(), map.table()) => {
                     TablePlan::new(&map)?;
                 }
