@@ -124,12 +124,14 @@ async fn every_event_of_both_files_in_either_order() {
 async fn what_is_there_is_read_over() {
     let folder = TempDir::new().unwrap();
     let path = write(folder.path(), "b.000001", CLOSED);
-    let all = read(&[path.clone()], &GtidSet::new()).await.events;
+    let all = read(std::slice::from_ref(&path), &GtidSet::new())
+        .await
+        .events;
     let mut have = GtidSet::new();
     for event in &all {
         if let Ok(Decoded::Gtid(begun)) = Decoded::of(event.0, 0, &event.2) {
             have.insert(begun.gtid);
-            let left = read(&[path.clone()], &have).await.events;
+            let left = read(std::slice::from_ref(&path), &have).await.events;
             let gtids = |events: &[Seen]| events.iter().filter(|e| e.0 == 33).count() as u128;
             assert_eq!(gtids(&left), gtids(&all) - have.len());
         }
@@ -145,11 +147,11 @@ async fn cut_off_at_every_place() {
     let folder = TempDir::new().unwrap();
     for (name, bytes) in [("closed", CLOSED), ("plain", PLAIN)] {
         let path = write(folder.path(), name, bytes);
-        let whole = read(&[path.clone()], &GtidSet::new()).await;
+        let whole = read(std::slice::from_ref(&path), &GtidSet::new()).await;
         assert!(whole.error.is_none());
         for length in 0..bytes.len() {
             fs::write(&path, &bytes[..length]).unwrap();
-            let outcome = read(&[path.clone()], &GtidSet::new()).await;
+            let outcome = read(std::slice::from_ref(&path), &GtidSet::new()).await;
             assert!(whole.events.starts_with(&outcome.events), "{name} {length}");
             // Between two transactions a file looks as after a crash of its server, and is whole as far as one can see.
             let Some(CaptureError::File(error)) = outcome.error else {
@@ -173,13 +175,13 @@ async fn an_open_file_may_end_anywhere_when_it_is_the_last() {
     let folder = TempDir::new().unwrap();
     let before = before_open(folder.path());
     let path = write(folder.path(), "b.000002", OPEN);
-    let whole = read(&[path.clone()], &before).await;
+    let whole = read(std::slice::from_ref(&path), &before).await;
     let first = write(folder.path(), "b.000001", CLOSED);
     // Behind the description and the GTIDs, without which nobody knows what it is.
     let top = 4 + 123 + 71;
     for length in top..OPEN.len() {
         fs::write(&path, &OPEN[..length]).unwrap();
-        let alone = read(&[path.clone()], &before).await;
+        let alone = read(std::slice::from_ref(&path), &before).await;
         assert!(alone.error.is_none(), "{length}: {:?}", alone.error);
         assert!(whole.events.starts_with(&alone.events), "{length}");
         let both = read(&[first.clone(), path.clone()], &GtidSet::new()).await;
@@ -190,7 +192,12 @@ async fn an_open_file_may_end_anywhere_when_it_is_the_last() {
         fs::write(&path, &OPEN[..length]).unwrap();
         let both = read(&[first.clone(), path.clone()], &GtidSet::new()).await;
         assert!(both.error.is_none(), "{length}: {:?}", both.error);
-        assert!(read(&[path.clone()], &before).await.error.is_some());
+        assert!(
+            read(std::slice::from_ref(&path), &before)
+                .await
+                .error
+                .is_some()
+        );
     }
     // Not as the first of two.
     let mut closed = CLOSED[..CLOSED.len() - 60].to_vec();
@@ -215,13 +222,13 @@ async fn every_changed_bit_is_noticed_with_checksums() {
     let before = before_open(folder.path());
     for (name, bytes, have) in [("closed", CLOSED, &GtidSet::new()), ("open", OPEN, &before)] {
         let path = write(folder.path(), name, bytes);
-        let whole = read(&[path.clone()], have).await;
+        let whole = read(std::slice::from_ref(&path), have).await;
         let mut changed = bytes.to_vec();
         for at in 0..bytes.len() {
             for bit in [at % 8, (at + 3) % 8] {
                 changed[at] ^= 1 << bit;
                 fs::write(&path, &changed).unwrap();
-                let outcome = read(&[path.clone()], have).await;
+                let outcome = read(std::slice::from_ref(&path), have).await;
                 if outcome.error.is_none() {
                     assert_eq!(outcome.events, whole.events, "{name}: byte {at}, bit {bit}");
                     assert!(!outcome.cut_off, "{name}: byte {at}, bit {bit}");
@@ -248,7 +255,12 @@ async fn a_changed_bit_without_checksums_never_panics() {
         for bit in [at % 8, (at + 3) % 8] {
             changed[at] ^= 1 << bit;
             fs::write(&path, &changed).unwrap();
-            errors += usize::from(read(&[path.clone()], &GtidSet::new()).await.error.is_some());
+            errors += usize::from(
+                read(std::slice::from_ref(&path), &GtidSet::new())
+                    .await
+                    .error
+                    .is_some(),
+            );
             changed[at] ^= 1 << bit;
         }
     }
