@@ -37,6 +37,7 @@ pub async fn table(
         )
         .await
         .map_err(|error| from_mysql(error, DOING))?;
+    let row_end = rows.iter().find_map(row_end);
     let columns = rows.into_iter().map(column).collect();
     let parts: Vec<(String, Option<String>)> = conn
         .exec(
@@ -48,6 +49,10 @@ pub async fn table(
         .map_err(|error| from_mysql(error, DOING))?;
     let mut unique: Vec<UniqueKey> = Vec::new();
     for (index, part) in parts {
+        // The same in all rows that are not history: the key is unique without it.
+        if part.is_some() && part == row_end {
+            continue;
+        }
         match unique.last_mut() {
             Some(last) if last.name == index => last.columns.push(part),
             _ => unique.push(UniqueKey {
@@ -81,6 +86,12 @@ pub async fn table(
         // MariaDB has tables that keep their history; an applier writes to them as everyone does.
         view: !matches!(kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED"),
     }))
+}
+
+/// The column's name, when it ends a row's period in a MariaDB table that keeps its history. It is a hidden part of each unique key.
+fn row_end(row: &Row) -> Option<String> {
+    let text = |at: usize| row.get_opt::<Option<String>, _>(at)?.ok()?;
+    (text(13)? == "ROW END").then(|| text(0))?
 }
 
 fn column(mut row: Row) -> TargetColumn {
