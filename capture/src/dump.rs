@@ -8,6 +8,12 @@
 //! COM_BINLOG_DUMP_GTID  1E | flags u16 | server_id u32 | name length u32 | name | position u64 | set length u32 | set
 //! ```
 //!
+//! MariaDB has no dump by set, but one by position, a GTID of each domain. It stands in a session variable:
+//!
+//! ```text
+//! COM_BINLOG_DUMP       12 | position u32 | flags u16 | server_id u32 | name                  (no name: @slave_connect_state)
+//! ```
+//!
 //! The set is the one and only position: the server finds the file. Every event is handed out, also those that the caller has no
 //! use for or does not know; what to do about an unknown one is the caller's policy. An event is held whole, with one exception: a
 //! TRANSACTION_PAYLOAD that is larger than the buffer comes in parts ([`Event::more`]), and its checksum is verified before the last.
@@ -34,6 +40,9 @@ pub use event::{Event, FORMAT_DESCRIPTION, HEARTBEAT, HEARTBEAT_V2, ROTATE, TRAN
 pub use identity::choose_server_id;
 
 const COM_BINLOG_DUMP_GTID: u8 = 0x1E;
+const COM_BINLOG_DUMP: u8 = 0x12;
+/// MariaDB: send the statements that row events come from, too. They are passed over; without them it makes up events in their place.
+const ANNOTATE_ROWS: u16 = 0x02;
 const THROUGH_GTID: u16 = 0x04;
 /// End with EOF when there are no more events, instead of waiting for them.
 const NON_BLOCK: u16 = 0x01;
@@ -83,18 +92,27 @@ impl Dump {
     ) -> Result<Self, CaptureError> {
         let heartbeat = request.heartbeat.max(Duration::from_millis(1));
         let (period, uuid) = (heartbeat.as_nanos(), request.replica_uuid);
-        connection
-            .query(&format!(
+        let mariadb = connection.is_mariadb();
+        // Not strict: the number before the newest, which a check of the history asks for, need not have been used.
+        let variables = match mariadb {
+            true => format!(
+                "SET @mariadb_slave_capability = 4, @master_binlog_checksum = 'CRC32', @master_heartbeat_period = {period}, \
+                 @slave_connect_state = '{}', @slave_gtid_strict_mode = 0, @slave_gtid_ignore_duplicates = 0",
+                connect_state(&connection, request.executed)?
+            ),
+            false => format!(
                 "SET @source_binlog_checksum = 'CRC32', @master_binlog_checksum = 'CRC32', \
                  @source_heartbeat_period = {period}, @master_heartbeat_period = {period}, \
                  @replica_uuid = '{uuid}', @slave_uuid = '{uuid}'"
-            ))
-            .await?;
+            ),
+        };
+        connection.query(&variables).await?;
         connection
             .command_of(&ComRegisterSlave::new(request.server_id))
             .await?;
         connection.ok().await.map_err(unprivileged)?;
         connection.read_ahead(BUFFER, PARTED);
+        let ask = if mariadb { ask_mariadb } else { ask };
         connection.command(&ask(request)).await?;
         Ok(Self {
             opener: Opener::new(),
@@ -182,6 +200,30 @@ fn ask(request: &Request<'_>) -> Vec<u8> {
     out.extend((set.len() as u32).to_le_bytes());
     out.extend(set);
     out
+}
+
+fn ask_mariadb(request: &Request<'_>) -> Vec<u8> {
+    let flags = ANNOTATE_ROWS | if request.follow { 0 } else { NON_BLOCK };
+    let mut out = vec![COM_BINLOG_DUMP];
+    out.extend((START as u32).to_le_bytes());
+    out.extend(flags.to_le_bytes());
+    out.extend(request.server_id.to_le_bytes());
+    out
+}
+
+/// MariaDB's form of a set that begins at the beginning of each domain.
+fn connect_state(connection: &Connection, executed: &GtidSet) -> Result<String, Permanent> {
+    if executed.has_sources() {
+        return Err(Permanent::ErrantUnnamed {
+            server: connection.server().to_owned(),
+            message: "the log holds MySQL's, and this is a MariaDB server".to_owned(),
+        });
+    }
+    let gtids: Vec<_> = executed
+        .domains()
+        .map(|(domain, range)| format!("{domain}-{}-{}", range.server, range.end))
+        .collect();
+    Ok(gtids.join(","))
 }
 
 #[cold]

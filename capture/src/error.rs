@@ -272,6 +272,12 @@ impl Fault for Permanent {
             Self::Unprivileged { user, .. } => {
                 format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '{}'", user.replace('\'', "''"))
             }
+            // MariaDB's own.
+            Self::AuthenticationMethod { method, .. }
+                if ["client_ed25519", "parsec", "dialog", "auth_gssapi_client"].contains(&method.as_str()) =>
+            {
+                "ALTER USER ... IDENTIFIED VIA mysql_native_password USING PASSWORD('...')".into()
+            }
             Self::AuthenticationMethod { .. } => "ALTER USER ... IDENTIFIED WITH caching_sha2_password BY '...'".into(),
             Self::PublicKey { .. } | Self::PasswordTooLong { .. } => "use TLS: add ?tls=required to the address".into(),
             Self::TlsNotOffered { .. } => {
@@ -288,7 +294,7 @@ impl Fault for Permanent {
             }
             Self::Purged { .. } | Self::PurgedUnnamed { .. } => {
                 "capture from a server that still has them (another replica with the same GTIDs), or start a new log; keep \
-                 binlogs longer: SET PERSIST binlog_expire_logs_seconds = 604800"
+                 binlogs longer: SET PERSIST (MariaDB: SET GLOBAL) binlog_expire_logs_seconds = 604800"
                     .into()
             }
             Self::Errant { .. } | Self::ErrantUnnamed { .. } => {

@@ -110,7 +110,7 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
                 _ => continue,
             };
             if let Some(missing) = &mut missing {
-                missing.remove(&gtid);
+                missing.pass(&gtid);
                 if missing.is_empty() {
                     printer.flush()?;
                     return Ok(ExitCode::SUCCESS);

@@ -37,6 +37,7 @@ pub(crate) use answer::{err, is_eof};
 pub(crate) use frame::{Lent, Parted};
 
 use crate::error::{CaptureError, Permanent, Transient};
+use crate::preflight::{Flavour, Version};
 use answer::Malformed;
 use auth::{Exchange, Method, Refusal, Step};
 use frame::{Frames, Room};
@@ -286,6 +287,10 @@ impl Connection {
     /// The server's version as its greeting states it, such as `8.4.6` or `9.7.4-2`.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    pub fn is_mariadb(&self) -> bool {
+        Version::parse(&self.version).is_some_and(|version| version.flavour == Flavour::MariaDb)
     }
 
     /// The server's number of this connection.

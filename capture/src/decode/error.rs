@@ -65,6 +65,9 @@ pub enum DecodeError {
         "the zstd stream of a TRANSACTION_PAYLOAD event cannot be read on after {offset} bytes: {reason}"
     )]
     Zstd { offset: u64, reason: &'static str },
+    /// A sequence of MariaDB's is a table, whose one row is logged as an insert each time.
+    #[error("{database}.{table} is a sequence, and its state is not carried")]
+    Sequence { database: String, table: String },
     /// What was just written cannot be read again.
     #[error("a defect of the program: {what}")]
     Defect { what: &'static str },
@@ -114,7 +117,7 @@ impl Fault for DecodeError {
         match self {
             Self::Unsupported { hint, .. } => Some((*hint).to_owned()),
             Self::NoMetadata { .. } => Some(
-                "SET PERSIST binlog_row_metadata = FULL on the source (MySQL 8.0 or newer; older ones can't write it: replicate to a newer server with log_replica_updates = ON, and capture from that one); transactions that were written before it cannot be read, so start a new log behind them"
+                "SET PERSIST binlog_row_metadata = FULL on the source (MariaDB: SET GLOBAL, and in my.cnf; MySQL 8.0 or newer; older ones can't write it: replicate to a newer server with log_replica_updates = ON, and capture from that one); transactions that were written before it cannot be read, so start a new log behind them"
                     .to_owned(),
             ),
             Self::DocumentMissing { .. } => Some(
@@ -131,6 +134,9 @@ impl Fault for DecodeError {
                 "the source is newer than this program, or has a plugin that writes its own events: look for a newer version"
                     .to_owned(),
             ),
+            Self::Sequence { database, table } => Some(format!(
+                "leave it out: --tables '*.*,!{database}.{table}'; at a change of servers set it with SETVAL"
+            )),
             Self::Defect { .. } => None,
             Self::ColumnType { .. } => {
                 Some("leave the table out with --tables, or change the column's type".to_owned())

@@ -12,6 +12,7 @@ use super::{
     cursor::{Cursor, Flaw, Read},
     error::DecodeError,
     gtid::{self, GtidEvent},
+    mariadb::{self, MariaDbGtid},
     query::{self, QueryEvent},
     rows::RowsEvent,
     table_map,
@@ -25,6 +26,8 @@ pub enum Decoded<'a> {
     Rotate(Rotate<'a>),
     /// A transaction begins.
     Gtid(GtidEvent),
+    /// A transaction of MariaDB's begins.
+    MariaDbGtid(MariaDbGtid),
     Query(QueryEvent<'a>),
     /// The transaction is committed.
     Xid,
@@ -94,6 +97,16 @@ impl<'a> Decoded<'a> {
             15 => format_description(body)
                 .map(Self::FormatDescription)
                 .map_err(malformed("FORMAT_DESCRIPTION")),
+            162 => mariadb::gtid(body).map(Self::MariaDbGtid),
+            // MariaDB: ANNOTATE_ROWS, BINLOG_CHECKPOINT, GTID_LIST, and the START_ENCRYPTION of a file that the server decrypts.
+            160 | 161 | 163 | 164 => Ok(Self::Passed),
+            // [`expand`](super::expand) makes others of them.
+            165..=171 => unsupported("a compressed", "it has not been expanded", "report this"),
+            172 => unsupported(
+                "PARTIAL_ROW_DATA",
+                NOT_YET,
+                "SET GLOBAL binlog_row_event_fragment_threshold to its maximum on the source (MariaDB 12.3)",
+            ),
             // STOP, HEARTBEAT, ROWS_QUERY, PREVIOUS_GTIDS, HEARTBEAT_V2. And a replication group's own: TRANSACTION_CONTEXT (what
             // its members certify by, about a transaction that is logged beside it), and VIEW_CHANGE, which has a GTID, BEGIN and
             // COMMIT of its own and changes nothing.
@@ -179,18 +192,21 @@ mod tests {
     fn every_type_is_decoded_passed_or_refused() {
         for code in 0..=u8::MAX {
             match Decoded::of(code, 0, &[]) {
-                Ok(Decoded::Passed) => assert!([3, 27, 29, 35, 36, 37, 41].contains(&code)),
+                Ok(Decoded::Passed) => {
+                    assert!([3, 27, 29, 35, 36, 37, 41, 160, 161, 163, 164].contains(&code))
+                }
                 Ok(Decoded::Payload) => assert_eq!(code, 40),
                 Ok(other) => panic!("{code}: {other:?}"),
                 Err(DecodeError::UnknownEvent { code: named }) => {
                     assert_eq!(named, code);
                     assert!(code == 0 || code == 28 || code > 42);
+                    assert!(!(160..=172).contains(&code));
                     assert!(matches!(
                         Decoded::of(code, IGNORABLE, &[]),
                         Ok(Decoded::Passed)
                     ));
                 }
-                Err(_) => assert!(code <= 42),
+                Err(_) => assert!(code <= 42 || (162..=172).contains(&code)),
             }
         }
     }

@@ -27,6 +27,7 @@ mod gtid;
 mod json;
 mod json_diff;
 mod json_number;
+mod mariadb;
 mod partial;
 mod payload;
 mod plan;
@@ -41,6 +42,7 @@ pub use self::{
     error::DecodeError,
     event::{Decoded, FormatDescription, Rotate},
     gtid::GtidEvent,
+    mariadb::{MariaDbGtid, expand, expanded_type},
     payload::{InnerEvent, Payload},
     plan::TablePlan,
     query::{QueryEvent, Session},

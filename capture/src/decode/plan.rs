@@ -13,7 +13,7 @@ use super::{
     cursor::{Cursor, Flaw, Read},
     decimal::Layout,
     error::DecodeError,
-    json,
+    json, mariadb,
     table_map::TableMap,
     temporal,
     text::Encoding,
@@ -93,6 +93,9 @@ enum Decoder {
     Set(Box<Labels>),
     Json,
     Vector,
+    /// Of MariaDB's COMPRESSED columns.
+    ExpandedText(Prefix, Encoding),
+    ExpandedBytes(Prefix),
 }
 
 #[derive(Debug)]
@@ -205,6 +208,20 @@ impl Decoder {
         }
     }
 
+    /// The same for a column whose values are compressed. The byte before each value counts for the length of its length.
+    fn expanding(self, ty: &ColumnType) -> Self {
+        let of = |bytes: u32| Prefix::of_longest(bytes.saturating_add(1));
+        match (self, ty) {
+            (Self::Text(_, encoding), ColumnType::VarChar { bytes, .. }) => {
+                Self::ExpandedText(of(*bytes), encoding)
+            }
+            (Self::Bytes(_), ColumnType::VarBinary { bytes }) => Self::ExpandedBytes(of(*bytes)),
+            (Self::Text(prefix, encoding), _) => Self::ExpandedText(prefix, encoding),
+            (Self::Bytes(prefix), _) => Self::ExpandedBytes(prefix),
+            (other, _) => other,
+        }
+    }
+
     /// A value that isn't NULL.
     #[inline]
     fn put(&self, out: &mut Vec<u8>, cursor: &mut Cursor<'_>) -> Read<()> {
@@ -264,6 +281,12 @@ impl Decoder {
             Self::Enum(labels) => labels.put_enum(out, cursor)?,
             Self::Set(labels) => labels.put_set(out, cursor)?,
             Self::Json => json::put(out, Prefix::Four.read(cursor)?)?,
+            Self::ExpandedText(prefix, encoding) => {
+                mariadb::column(prefix.read(cursor)?, |text| encoding.put(out, text))?;
+            }
+            Self::ExpandedBytes(prefix) => {
+                mariadb::column(prefix.read(cursor)?, |bytes| datum::put_bytes(out, bytes))?;
+            }
             Self::Vector => {
                 let floats = Prefix::Four.read(cursor)?;
                 if floats.len() % 4 != 0 {
@@ -306,7 +329,21 @@ impl TablePlan {
     /// Errors: those of [`TableMap::schema`].
     pub fn new(map: &TableMap<'_>) -> Result<Self, DecodeError> {
         let schema = map.schema()?;
-        let columns = schema.columns.iter().map(|c| Decoder::new(&c.ty)).collect();
+        if map.is_sequence(&schema) {
+            return Err(DecodeError::Sequence {
+                database: schema.database,
+                table: schema.table,
+            });
+        }
+        let mut columns: Box<[Decoder]> =
+            schema.columns.iter().map(|c| Decoder::new(&c.ty)).collect();
+        for place in map.compressed() {
+            if let (Some(decoder), Some(column)) =
+                (columns.get_mut(place), schema.columns.get(place))
+            {
+                *decoder = Decoder::new(&column.ty).expanding(&column.ty);
+            }
+        }
         Ok(Self { schema, columns })
     }
 

@@ -166,6 +166,14 @@ fn session(status: &[u8]) -> Read<Session<'_>> {
             18 => session.utf8mb4_collation = Some(cursor.u16()?),
             19 => session.sql_require_primary_key = Some(cursor.u8()?),
             20 => session.default_table_encryption = Some(cursor.u8()?),
+            // MariaDB: microseconds of `NOW(6)`, the XID of a statement that commits by itself, and which collation stands for a
+            // character set in this session.
+            128 => session.microseconds = Some(cursor.u24()?),
+            129 => session.ddl_xid = Some(cursor.u64()?),
+            131 => {
+                let count = usize::from(cursor.u8()?);
+                cursor.take(count * 4)?;
+            }
             // Of 9.x, with statements that change rows; seen on 9.7.4 as one byte.
             21 => drop(cursor.u8()?),
             _ => return Err(Flaw("holds a status variable that is unknown")),

@@ -40,8 +40,21 @@ pub struct TableMap<'a> {
     table_id: u64,
     database: String,
     table: String,
+    mariadb: bool,
     rest: Cursor<'a>,
 }
+
+/// The columns of the table behind a sequence of MariaDB's (its `sql/sql_sequence.cc`).
+const SEQUENCE: [&str; 8] = [
+    "next_not_cached_value",
+    "minimum_value",
+    "maximum_value",
+    "start_value",
+    "increment",
+    "cache_size",
+    "cycle_option",
+    "cycle_count",
+];
 
 /// The table id alone: enough to see that a table map is known.
 pub(super) fn table_id(body: &[u8]) -> Read<u64> {
@@ -59,8 +72,15 @@ impl<'a> TableMap<'a> {
             table_id,
             database,
             table,
+            mariadb: false,
             rest: cursor,
         })
+    }
+
+    /// Whether MariaDB wrote it, which counts geometries among the columns that have a character set.
+    #[must_use]
+    pub fn of_mariadb(self, mariadb: bool) -> Self {
+        Self { mariadb, ..self }
     }
 
     pub fn table_id(&self) -> u64 {
@@ -80,8 +100,28 @@ impl<'a> TableMap<'a> {
         Ok(RowSchema {
             database: self.database.clone(),
             table: self.table.clone(),
-            columns: columns(self.rest, &self.database, &self.table)?,
+            columns: columns(self.rest, self.mariadb, &self.database, &self.table)?,
         })
+    }
+
+    /// The columns whose values are compressed one by one (MariaDB's COMPRESSED), by place; a table map that cannot be read has none.
+    pub(super) fn compressed(&self) -> Vec<usize> {
+        let mut cursor = self.rest;
+        let types = cursor.count().and_then(|count| cursor.take(count));
+        (types.unwrap_or_default().iter().enumerate())
+            .filter(|(_, code)| is_compressed(**code))
+            .map(|(place, _)| place)
+            .collect()
+    }
+
+    /// Whether these are the columns of a sequence.
+    pub(super) fn is_sequence(&self, schema: &RowSchema) -> bool {
+        self.mariadb
+            && schema
+                .columns
+                .iter()
+                .map(|column| column.name.as_str())
+                .eq(SEQUENCE)
     }
 }
 
@@ -107,6 +147,7 @@ struct Raw {
     /// The type metadata: its meaning depends on `code`.
     meta: u16,
     nullable: bool,
+    mariadb: bool,
 }
 
 mod code {
@@ -115,15 +156,21 @@ mod code {
     pub(super) const LONG: u8 = 3;
     pub(super) const FLOAT: u8 = 4;
     pub(super) const DOUBLE: u8 = 5;
+    /// Times as they were before MySQL 5.6.4: MariaDB still has them, in tables made with mysql56_temporal_format = OFF.
+    pub(super) const TIMESTAMP: u8 = 7;
     pub(super) const LONGLONG: u8 = 8;
     pub(super) const INT24: u8 = 9;
     pub(super) const DATE: u8 = 10;
+    pub(super) const TIME: u8 = 11;
+    pub(super) const DATETIME: u8 = 12;
     pub(super) const YEAR: u8 = 13;
     pub(super) const VARCHAR: u8 = 15;
     pub(super) const BIT: u8 = 16;
     pub(super) const TIMESTAMP2: u8 = 17;
     pub(super) const DATETIME2: u8 = 18;
     pub(super) const TIME2: u8 = 19;
+    pub(super) const BLOB_COMPRESSED: u8 = 140;
+    pub(super) const VARCHAR_COMPRESSED: u8 = 141;
     pub(super) const VECTOR: u8 = 242;
     pub(super) const JSON: u8 = 245;
     pub(super) const NEWDECIMAL: u8 = 246;
@@ -155,7 +202,7 @@ impl Raw {
         matches!(
             self.code,
             code::STRING | code::VAR_STRING | code::VARCHAR | code::BLOB | code::VECTOR
-        )
+        ) || self.mariadb && self.code == code::GEOMETRY
     }
 
     fn is_labelled(self) -> bool {
@@ -163,7 +210,12 @@ impl Raw {
     }
 }
 
-fn raw_columns(cursor: &mut Cursor<'_>) -> Read<Vec<Raw>> {
+/// A column whose values are compressed is otherwise one of the same type without.
+fn is_compressed(code: u8) -> bool {
+    matches!(code, code::BLOB_COMPRESSED | code::VARCHAR_COMPRESSED)
+}
+
+fn raw_columns(cursor: &mut Cursor<'_>, mariadb: bool) -> Read<Vec<Raw>> {
     let count = cursor.count()?;
     let types = cursor.take(count)?;
     let mut meta = Cursor::new(cursor.length_encoded_bytes()?);
@@ -174,6 +226,7 @@ fn raw_columns(cursor: &mut Cursor<'_>) -> Read<Vec<Raw>> {
             code,
             meta,
             nullable: false,
+            mariadb,
         });
     }
     if !meta.is_empty() {
@@ -198,6 +251,9 @@ fn raw_type(code: u8, meta: &mut Cursor<'_>) -> Read<(u8, u16)> {
         | code::DATETIME2
         | code::TIME2 => u16::from(meta.u8()?),
         code::VARCHAR | code::BIT => meta.u16()?,
+        code::BLOB_COMPRESSED => return Ok((code::BLOB, u16::from(meta.u8()?))),
+        // The longest value with the byte before it that says how it is compressed.
+        code::VARCHAR_COMPRESSED => return Ok((code::VARCHAR, meta.u16()?.saturating_sub(1))),
         // Precision, scale.
         code::NEWDECIMAL => u16::from_be_bytes(meta.array()?),
         code::STRING | code::VAR_STRING | code::ENUM | code::SET => {
@@ -212,6 +268,9 @@ fn raw_type(code: u8, meta: &mut Cursor<'_>) -> Read<(u8, u16)> {
         | code::LONGLONG
         | code::INT24
         | code::DATE
+        | code::TIMESTAMP
+        | code::TIME
+        | code::DATETIME
         | code::YEAR => 0,
         // The place of the next column's metadata is not known.
         _ => return Err(Flaw("has a column of a type that is not known")),
@@ -304,6 +363,7 @@ fn high_bit(bitmap: &[u8], index: usize) -> Option<bool> {
 
 fn columns(
     mut cursor: Cursor<'_>,
+    mariadb: bool,
     database: &str,
     table: &str,
 ) -> Result<Vec<Column>, DecodeError> {
@@ -312,7 +372,7 @@ fn columns(
         table: table.to_owned(),
         flaw,
     };
-    let raws = raw_columns(&mut cursor).map_err(broken)?;
+    let raws = raw_columns(&mut cursor, mariadb).map_err(broken)?;
     let mut metadata = metadata(cursor, &raws).map_err(broken)?;
     let Some(names) = metadata.names.take() else {
         return Err(DecodeError::NoMetadata {
@@ -432,6 +492,13 @@ impl Places {
             code::TIME2 => ColumnType::Time { fsp: fsp()? },
             code::DATETIME2 => ColumnType::DateTime { fsp: fsp()? },
             code::TIMESTAMP2 => ColumnType::Timestamp { fsp: fsp()? },
+            code::TIMESTAMP | code::TIME | code::DATETIME => {
+                return Err(Refusal::Type(
+                    "its values have the form that times had before MySQL 5.6 (mysql56_temporal_format = OFF); ALTER TABLE … FORCE \
+                     under mysql56_temporal_format = ON gives them the present one"
+                        .to_owned(),
+                ));
+            }
             code::BIT => {
                 let bits = (raw.meta >> 8) * 8 + (raw.meta & 0xff);
                 if !(1..=64).contains(&bits) {

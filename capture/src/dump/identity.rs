@@ -39,7 +39,15 @@ pub async fn choose_server_id(
         Err(CaptureError::Permanent(Permanent::Refused { error, .. }))
             if error.code == PARSE_ERROR =>
         {
-            connection.query("SHOW SLAVE HOSTS").await?
+            match connection.query("SHOW SLAVE HOSTS").await {
+                // MariaDB shows its replicas only with REPLICATION MASTER ADMIN, which a capture does not need otherwise.
+                Err(CaptureError::Permanent(Permanent::Unprivileged { .. }))
+                    if connection.is_mariadb() =>
+                {
+                    Rows::default()
+                }
+                other => other?,
+            }
         }
         other => other?,
     };

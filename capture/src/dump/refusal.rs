@@ -1,7 +1,7 @@
 //! Why the source ends a dump with an error: error 1236 is one code for many causes, told apart by its text.
 //!
 //! The texts are those of MySQL 8.0 to 9.x (`share/messages_to_clients.txt`, `sql/rpl_binlog_sender.cc`,
-//! `sql/rpl_source.cc`). A text that is not known stays an error of its own, with the text in it: never a retry.
+//! `sql/rpl_source.cc`), and of MariaDB 10.11 and 11.8 (`sql/sql_repl.cc`, `sql/share/errmsg-utf8.txt`). A text that is not known stays an error of its own, with the text in it: never a retry.
 
 use binferry_schemas::gtid::GtidSet;
 
@@ -12,10 +12,14 @@ const FATAL: u16 = 1236;
 /// ER_SOURCE_HAS_PURGED_REQUIRED_GTIDS, ER_REPLICA_HAS_MORE_GTIDS_THAN_SOURCE: normally inside 1236.
 const PURGED: u16 = 1789;
 const MORE_GTIDS: u16 = 1885;
+/// MariaDB's ER_GTID_POSITION_NOT_FOUND_IN_BINLOG, its second form, and ER_GTID_START_FROM_BINLOG_HOLE: normally inside 1236.
+const MARIADB_NOT_FOUND: [u16; 3] = [1945, 1955, 1951];
 
 /// The error of this crate for an ERR packet inside a dump.
 pub(super) fn typed(server: &str, user: &str, error: ServerError) -> CaptureError {
-    if ![FATAL, PURGED, MORE_GTIDS].contains(&error.code) {
+    if ![FATAL, PURGED, MORE_GTIDS].contains(&error.code)
+        && !MARIADB_NOT_FOUND.contains(&error.code)
+    {
         return CaptureError::answered(server, user, error);
     }
     let server = server.to_owned();
@@ -29,7 +33,14 @@ pub(super) fn typed(server: &str, user: &str, error: ServerError) -> CaptureErro
             Some(missing) => Permanent::Purged { server, missing },
             None => Permanent::PurgedUnnamed { server, message },
         }
-    } else if error.code == MORE_GTIDS || says("has more GTIDs than the") {
+    } else if says("Could not find GTID state requested by slave in any binlog files") {
+        Permanent::PurgedUnnamed { server, message }
+    } else if error.code == MORE_GTIDS
+        || says("has more GTIDs than the")
+        || MARIADB_NOT_FOUND.contains(&error.code)
+        || says("which is not in the master's binlog")
+        || says("is missing the GTID")
+    {
         Permanent::ErrantUnnamed { server, message }
     } else if says("same server_uuid/server_id") || says("same server_uuid as this") {
         Permanent::Replaced { server, message }

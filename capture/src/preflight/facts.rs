@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use binferry_schemas::gtid::{GtidSet, Uuid};
+use binferry_schemas::gtid::{Gtid, GtidSet, Uuid};
 
 use crate::client::Connection;
 use crate::error::{CaptureError, Transient};
@@ -60,10 +60,14 @@ impl fmt::Display for Version {
     }
 }
 
-/// A source at one moment. The two sets are read by one statement, `executed` first.
+/// How often the oldest binlog file is asked for again after it was purged.
+const ATTEMPTS: u32 = 10;
+
+/// A source at one moment; `executed` is read before `purged`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFacts {
     pub version: Version,
+    /// MariaDB has none: that of its server id in domain 0 (docs/records, "GTIDs").
     pub server_uuid: Uuid,
     pub server_id: u32,
     pub hostname: String,
@@ -72,8 +76,65 @@ pub struct SourceFacts {
 }
 
 impl SourceFacts {
-    /// Asks a MySQL source; needs no privilege.
+    /// Asks a source; of MySQL it needs no privilege, of MariaDB BINLOG MONITOR.
     pub async fn read(connection: &mut Connection) -> Result<Self, CaptureError> {
+        match connection.is_mariadb() {
+            true => Self::read_mariadb(connection).await,
+            false => Self::read_mysql(connection).await,
+        }
+    }
+
+    /// MariaDB has no set of what it has purged: that is the position at which its oldest binlog file begins. The file may be purged
+    /// between two statements; then the next one is the oldest.
+    async fn read_mariadb(connection: &mut Connection) -> Result<Self, CaptureError> {
+        let nonsense = |connection: &Connection, reason| Transient::Protocol {
+            server: connection.server().to_owned(),
+            reason,
+        };
+        for _ in 0..ATTEMPTS {
+            let rows = connection
+                .query(
+                    "SELECT @@GLOBAL.gtid_binlog_pos AS executed, @@GLOBAL.server_id AS id, @@GLOBAL.hostname AS hostname",
+                )
+                .await?;
+            let text = |column| rows.value(0, column).unwrap_or_default();
+            let binlogs = connection.query("SHOW BINARY LOGS").await?;
+            let oldest = binlogs.value(0, "Log_name").unwrap_or_default();
+            let purged = connection
+                .query(&format!(
+                    "SELECT BINLOG_GTID_POS('{}', 4)",
+                    oldest.replace('\\', "\\\\").replace('\'', "''")
+                ))
+                .await?;
+            // NULL: there is no such file any more.
+            let Some(purged) = purged.single() else {
+                continue;
+            };
+            let server_id = text("id")
+                .parse()
+                .map_err(|_| nonsense(connection, "a server_id that is none"))?;
+            return Ok(Self {
+                version: Version::parse(connection.version())
+                    .ok_or_else(|| nonsense(connection, "a version without numbers"))?,
+                server_uuid: Gtid::mariadb(0, server_id, 1).map_or(Uuid::nil(), |gtid| gtid.uuid),
+                server_id,
+                hostname: text("hostname"),
+                executed: text("executed")
+                    .parse()
+                    .map_err(|_| nonsense(connection, "a gtid_binlog_pos that is none"))?,
+                purged: purged.parse().map_err(|_| {
+                    nonsense(connection, "a position in its oldest binlog that is none")
+                })?,
+            });
+        }
+        Err(nonsense(
+            connection,
+            "binlog files that are gone each time it is asked about them",
+        )
+        .into())
+    }
+
+    async fn read_mysql(connection: &mut Connection) -> Result<Self, CaptureError> {
         let rows = connection
             .query(
                 "SELECT @@GLOBAL.gtid_executed AS executed, @@GLOBAL.gtid_purged AS purged, @@GLOBAL.server_uuid AS uuid, \

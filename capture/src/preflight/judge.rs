@@ -1,6 +1,6 @@
 //! The rules: what each setting must be, and why.
 
-use super::{Finding, Flavour, Observed, Severity, Version, Wanted};
+use super::{Finding, Flavour, Observed, Severity, Version, Wanted, mariadb};
 
 const OLDEST: (u32, u32, u32) = (8, 0, 0);
 /// Under a day of binlogs, a weekend's outage cannot be resumed from.
@@ -51,14 +51,20 @@ const ALWAYS_PRESENT: [&str; 4] = [
 
 pub(super) fn judge(observed: &Observed, _wanted: &Wanted<'_>) -> Vec<Finding> {
     if let Some(finding) = version(&observed.version) {
-        // The other rules are those of MySQL 8 and later: on another server they would only mislead.
+        // The other rules are those of versions that are carried: on another server they would only mislead.
         return vec![finding];
+    }
+    if Version::parse(&observed.version).is_some_and(|v| v.flavour == Flavour::MariaDb) {
+        return mariadb::judge(observed);
     }
     let mut findings = Vec::new();
     privileges(observed, &mut findings);
     required(observed, &mut findings);
-    row_images(observed, &mut findings);
-    server_id(observed, &mut findings);
+    row_images(observed, FULL_IMAGES, &mut findings);
+    findings.extend(server_id(
+        observed,
+        "SET PERSIST server_id = 1 (a number that no other server of the group has)",
+    ));
     binlog_filters(observed, &mut findings);
     replica(observed, &mut findings);
     retention(observed, &mut findings);
@@ -81,10 +87,12 @@ pub(super) fn judge(observed: &Observed, _wanted: &Wanted<'_>) -> Vec<Finding> {
 fn version(text: &str) -> Option<Finding> {
     let parsed = Version::parse(text);
     let reason = match parsed {
-        Some(Version {
-            flavour: Flavour::MariaDb,
-            ..
-        }) => "MariaDB sources are not supported yet (GTIDs and row metadata of its own kind)",
+        Some(
+            version @ Version {
+                flavour: Flavour::MariaDb,
+                ..
+            },
+        ) => return mariadb::version(version, text),
         Some(version) if version.number >= OLDEST => return None,
         Some(_) => "MySQL before 8.0 does not write the row metadata that decoding needs",
         None => "its version is not understood",
@@ -153,7 +161,7 @@ const FULL_IMAGES: &str =
     "SET PERSIST binlog_row_image = FULL (sessions that are open keep the old one: reconnect them)";
 
 /// What is lost with images that lack columns is told; only documents that cannot be put together block.
-fn row_images(observed: &Observed, findings: &mut Vec<Finding>) {
+pub(super) fn row_images(observed: &Observed, full: &str, findings: &mut Vec<Finding>) {
     let value = |name: &str| {
         let value = observed.variables.get(name);
         value.map_or_else(String::new, |value| value.to_ascii_uppercase())
@@ -176,20 +184,20 @@ fn row_images(observed: &Observed, findings: &mut Vec<Finding>) {
             "binlog_row_image",
             "before images hold the key alone, so an update of a row that differs on the target goes unnoticed; an insert \
              that leaves columns to their defaults cannot be applied",
-            FULL_IMAGES,
+            full,
         ),
         "NOBLOB" => find(
             Severity::Warning,
             "binlog_row_image",
             "before images lack BLOB and TEXT columns, so a row that differs there on the target goes unnoticed; an insert \
              that leaves such columns to their defaults cannot be applied",
-            FULL_IMAGES,
+            full,
         ),
         _ => find(
             Severity::Blocking,
             "binlog_row_image",
             "this row image is not known",
-            FULL_IMAGES,
+            full,
         ),
     }
     match value("binlog_row_value_options").as_str() {
@@ -210,25 +218,18 @@ fn row_images(observed: &Observed, findings: &mut Vec<Finding>) {
     }
 }
 
-fn server_id(observed: &Observed, findings: &mut Vec<Finding>) {
-    if observed
-        .variables
-        .get("server_id")
-        .is_some_and(|id| id == "0")
-    {
-        findings.push(Finding {
-            severity: Severity::Blocking,
-            subject: "server_id".into(),
-            found: "0".into(),
-            reason: "a source without a server_id serves no dump".into(),
-            remedy: Some(
-                "SET PERSIST server_id = 1 (a number that no other server of the group has)".into(),
-            ),
-        });
-    }
+pub(super) fn server_id(observed: &Observed, remedy: &str) -> Option<Finding> {
+    let id = observed.variables.get("server_id")?;
+    (id == "0").then(|| Finding {
+        severity: Severity::Blocking,
+        subject: "server_id".into(),
+        found: "0".into(),
+        reason: "a source without a server_id serves no dump".into(),
+        remedy: Some(remedy.into()),
+    })
 }
 
-fn binlog_filters(observed: &Observed, findings: &mut Vec<Finding>) {
+pub(super) fn binlog_filters(observed: &Observed, findings: &mut Vec<Finding>) {
     let Some(status) = &observed.binlog else {
         return;
     };
@@ -284,18 +285,23 @@ fn retention(observed: &Observed, findings: &mut Vec<Finding>) {
         .variables
         .get("binlog_expire_logs_seconds")
         .and_then(|value| value.parse::<u64>().ok());
-    if let Some(seconds @ 1..SHORT_RETENTION_S) = seconds {
-        findings.push(Finding {
-            severity: Severity::Warning,
-            subject: "binlog_expire_logs_seconds".into(),
-            found: seconds.to_string(),
-            reason: "a capture that is down for longer cannot resume".into(),
-            remedy: Some("SET PERSIST binlog_expire_logs_seconds = 604800".into()),
-        });
-    }
+    findings.extend(
+        seconds.and_then(|s| retention_of(s, "SET PERSIST binlog_expire_logs_seconds = 604800")),
+    );
 }
 
-fn shown(value: Option<&String>) -> String {
+/// 0: binlogs are kept for ever.
+pub(super) fn retention_of(seconds: u64, remedy: &str) -> Option<Finding> {
+    (1..SHORT_RETENTION_S).contains(&seconds).then(|| Finding {
+        severity: Severity::Warning,
+        subject: "binlog_expire_logs_seconds".into(),
+        found: seconds.to_string(),
+        reason: "a capture that is down for longer cannot resume".into(),
+        remedy: Some(remedy.into()),
+    })
+}
+
+pub(super) fn shown(value: Option<&String>) -> String {
     match value {
         None => "not there".into(),
         Some(value) if value.is_empty() => "empty".into(),
@@ -413,7 +419,7 @@ mod tests {
 
     #[test]
     fn versions_and_flavours() {
-        for version in ["5.7.44-log", "10.11.6-MariaDB", "5.5.5-11.4.2-MariaDB", "?"] {
+        for version in ["5.7.44-log", "10.4.6-MariaDB", "5.5.5-10.2.2-MariaDB", "?"] {
             let mut observed = fit();
             observed.version = version.into();
             assert_eq!(

@@ -7,6 +7,7 @@
 mod facts;
 mod grants;
 mod judge;
+mod mariadb;
 
 use std::collections::HashMap;
 
@@ -83,7 +84,7 @@ async fn observe(connection: &mut Connection) -> Result<Observed, CaptureError> 
             "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('gtid_mode', 'enforce_gtid_consistency', 'log_bin', 'binlog_format', \
              'binlog_row_metadata', 'binlog_row_image', 'binlog_row_value_options', \
              'binlog_checksum', 'binlog_expire_logs_seconds', 'binlog_expire_logs_auto_purge', 'log_replica_updates', \
-             'log_slave_updates', 'server_id')",
+             'log_slave_updates', 'server_id', 'gtid_strict_mode', 'binlog_alter_two_phase', 'expire_logs_days')",
         )
         .await?
         .pairs();

@@ -27,12 +27,16 @@ use binferry_transport::{log::Log, session::Session};
 use super::{error::StreamError, split};
 use crate::{
     decode::{
-        ALL_TABLES, DecodeError, Decoded, GtidEvent, InnerEvent, Payload, QueryEvent, RowsEvent,
-        Statement, TableMap, TablePlan, classify,
+        ALL_TABLES, DecodeError, Decoded, GtidEvent, InnerEvent, MariaDbGtid, Payload, QueryEvent,
+        RowsEvent, Statement, TableMap, TablePlan, classify, expand, expanded_type,
     },
     dump::Event,
     error::CaptureError,
+    preflight::{Flavour, Version},
 };
+
+/// Bytes that are kept for the next compressed event.
+const KEPT: usize = 1 << 20;
 
 /// What an event did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +65,15 @@ pub struct Assembly {
     plans: HashMap<u64, Mapped>,
     stored: HashSet<Fingerprint>,
     expect: Option<Newest>,
+    /// Whether MariaDB wrote the present file, and then the newest sequence number of each domain.
+    mariadb: bool,
+    domains: HashMap<u32, u64>,
     open: Option<Open>,
     payload: Payload,
     /// Where we are in it; `None` outside of one.
     within: Option<Within>,
+    /// Kept for its memory: the body of a compressed event, expanded.
+    expanded: Vec<u8>,
     /// Kept for its memory.
     spare: ChangesBuffer,
     counters: Counters,
@@ -117,9 +126,12 @@ impl Assembly {
             plans: HashMap::new(),
             stored: HashSet::new(),
             expect,
+            mariadb: false,
+            domains: HashMap::new(),
             open: None,
             payload: Payload::default(),
             within: None,
+            expanded: Vec::new(),
             spare: ChangesBuffer::new(),
             counters: Counters::default(),
         }
@@ -137,6 +149,11 @@ impl Assembly {
         self.position
     }
 
+    /// The log's newest transaction has not been shown again yet.
+    pub fn is_expecting(&self) -> bool {
+        self.expect.is_some()
+    }
+
     pub fn is_open(&self) -> bool {
         self.open.is_some()
     }
@@ -149,6 +166,30 @@ impl Assembly {
         session: &mut Session,
     ) -> Result<Progressed, CaptureError> {
         self.counters.bytes += (event.body.len() + 23) as u64;
+        let Some(type_code) = expanded_type(event.type_code) else {
+            return self.plain(event, log, session).await;
+        };
+        let mut body = std::mem::take(&mut self.expanded);
+        expand(event.type_code, event.body, &mut body).map_err(|e| self.at(e))?;
+        let body_of = Event {
+            type_code,
+            body: &body,
+            ..event
+        };
+        let progressed = self.plain(body_of, log, session).await?;
+        if body.capacity() <= KEPT {
+            self.expanded = body;
+        }
+        Ok(progressed)
+    }
+
+    /// Takes an event that is not compressed.
+    async fn plain(
+        &mut self,
+        event: Event<'_>,
+        log: &Arc<dyn Log>,
+        session: &mut Session,
+    ) -> Result<Progressed, CaptureError> {
         let decoded =
             Decoded::of(event.type_code, event.flags, event.body).map_err(|e| self.at(e))?;
         if event.log_pos != 0 && !event.is_artificial() {
@@ -156,6 +197,10 @@ impl Assembly {
         }
         match decoded {
             Decoded::Payload => self.payload(event, log, session).await,
+            Decoded::MariaDbGtid(gtid) => {
+                self.begin_mariadb(gtid, event, session)?;
+                Ok(Progressed::Nothing)
+            }
             other => self.decoded(other, event.body, log, session).await,
         }
     }
@@ -181,9 +226,13 @@ impl Assembly {
                 self.position = rotate.position;
             }
             // Table ids start over with a server.
-            Decoded::FormatDescription(_) => self.plans.clear(),
-            // `event` and `inner` see to it.
-            Decoded::Payload | Decoded::Passed => {}
+            Decoded::FormatDescription(description) => {
+                self.plans.clear();
+                self.mariadb = Version::parse(description.server_version)
+                    .is_some_and(|version| version.flavour == Flavour::MariaDb);
+            }
+            // `plain` and `inner` see to the first two.
+            Decoded::Payload | Decoded::MariaDbGtid(_) | Decoded::Passed => {}
         }
         Ok(Progressed::Nothing)
     }
@@ -252,6 +301,7 @@ impl Assembly {
             Decoded::of(event.type_code, event.flags, event.body).map_err(|e| self.at(e))?;
         match decoded {
             Decoded::Gtid(_)
+            | Decoded::MariaDbGtid(_)
             | Decoded::Rotate(_)
             | Decoded::FormatDescription(_)
             | Decoded::Payload => Err(self.at(DecodeError::Payload {
@@ -275,6 +325,70 @@ impl Assembly {
             })),
             _ => Ok(()),
         }
+    }
+
+    /// MariaDB's GTID stands for the BEGIN, too. Within a domain the numbers must rise: a set holds everything up to a number, so one
+    /// that is not above the newest would be taken for a repeat.
+    fn begin_mariadb(
+        &mut self,
+        MariaDbGtid {
+            domain,
+            sequence,
+            standalone,
+        }: MariaDbGtid,
+        event: Event<'_>,
+        session: &Session,
+    ) -> Result<(), CaptureError> {
+        let gtid = Gtid::mariadb(domain, event.server_id, sequence).ok_or_else(|| {
+            self.at(DecodeError::Malformed {
+                event: "GTID",
+                flaw: "holds a sequence number out of range",
+            })
+        })?;
+        let held = || {
+            session
+                .state()
+                .set
+                .domain(domain)
+                .map_or(0, |range| range.end)
+        };
+        let newest = self.domains.entry(domain).or_insert_with(held);
+        match &self.expect {
+            Some(expected) if expected.gtid == gtid => {}
+            // The dump of the domain was asked for from before it.
+            Some(expected) if expected.gtid.as_mariadb().is_some_and(|e| e.0 == domain) => {
+                return Err(StreamError::Unexpected {
+                    expected: expected.gtid,
+                    got: gtid,
+                }
+                .into());
+            }
+            _ if sequence <= *newest => {
+                return Err(StreamError::OutOfSequence {
+                    gtid,
+                    newest: *newest,
+                    file: self.file.clone(),
+                    position: self.position,
+                }
+                .into());
+            }
+            _ => *newest = sequence,
+        }
+        let commit_us = u64::from(event.timestamp) * 1_000_000;
+        self.begin(GtidEvent {
+            gtid,
+            last_committed: 0,
+            sequence_number: 0,
+            immediate_commit_us: commit_us,
+            original_commit_us: commit_us,
+            transaction_length: None,
+            immediate_server_version: None,
+            original_server_version: None,
+        })?;
+        if let Some(open) = &mut self.open {
+            open.begun = !standalone;
+        }
+        Ok(())
     }
 
     fn begin(&mut self, event: GtidEvent) -> Result<(), CaptureError> {
@@ -345,7 +459,7 @@ impl Assembly {
             return Ok(());
         }
         let map = match TableMap::parse(body) {
-            Ok(map) => map,
+            Ok(map) => map.of_mariadb(self.mariadb),
             // What is not captured need not be understood; row events of a table without a plan are passed over.
             Err(error)
                 if error

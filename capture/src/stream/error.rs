@@ -29,6 +29,15 @@ pub enum StreamError {
         source_us: u64,
         logged_us: u64,
     },
+    #[error(
+        "{gtid} at {file}:{position} is out of sequence: number {newest} of its domain has come before, and numbers must rise"
+    )]
+    OutOfSequence {
+        gtid: Gtid,
+        newest: u64,
+        file: String,
+        position: u64,
+    },
     #[error("the source should have sent {expected} first, and sent {got}")]
     Unexpected { expected: Gtid, got: Gtid },
     #[error(
@@ -108,9 +117,14 @@ impl Fault for StreamError {
             }
             Self::At { reason, .. } => return reason.hint(),
             Self::Within { error, .. } => return error.hint(),
+            Self::OutOfSequence { .. } => {
+                "SET GLOBAL gtid_strict_mode = ON on the source (and its sources), give each stream of writes a gtid_domain_id of its own, and start a new log behind this transaction".into()
+            }
             Self::Encoded => return None,
-            Self::Unexpected { .. }
-            | Self::OutsideTransaction { .. }
+            Self::Unexpected { .. } => {
+                "after RESET MASTER (or on a restored copy of the server) start with a new log and a new copy of the data".into()
+            }
+            Self::OutsideTransaction { .. }
             | Self::Unfinished { .. }
             | Self::NoTableMap { .. } => "check the binlog file on the source with mysqlbinlog --verify-binlog-checksum".into(),
         })

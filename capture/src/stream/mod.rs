@@ -238,7 +238,8 @@ impl Carrying<'_> {
             .until
             .as_ref()
             .map(|until| until.subtract(&session.state().set));
-        if missing.as_ref().is_some_and(GtidSet::is_empty) {
+        // The source first shows that it has the log's history, also when nothing is missing.
+        if expect.is_none() && missing.as_ref().is_some_and(GtidSet::is_empty) {
             return Ok(());
         }
         let mut assembly = Assembly::new(options.filter.clone(), log.record_bytes(), expect);
@@ -247,11 +248,12 @@ impl Carrying<'_> {
         loop {
             let mut looked = 0u32;
             while let Some(event) = events.buffered()? {
-                if let Progressed::Transaction(gtid) = assembly.event(event, log, session).await?
-                    && let Some(missing) = &mut missing
-                {
-                    missing.remove(&gtid);
-                    if missing.is_empty() {
+                let progressed = assembly.event(event, log, session).await?;
+                if let Some(missing) = &mut missing {
+                    if let Progressed::Transaction(gtid) = progressed {
+                        missing.pass(&gtid);
+                    }
+                    if missing.is_empty() && !assembly.is_expecting() {
                         session.flush().await?;
                         report(&assembly, events.extent(), progress, false);
                         return Ok(());
