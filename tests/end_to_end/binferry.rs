@@ -142,8 +142,12 @@ impl Pipeline {
 }
 
 pub fn executed(server: &MySql) -> Result<String> {
+    let variable = match server.release().is_mariadb() {
+        true => "gtid_binlog_pos",
+        false => "gtid_executed",
+    };
     Ok(server
-        .value("SELECT @@GLOBAL.gtid_executed")?
+        .value(&format!("SELECT @@GLOBAL.{variable}"))?
         .replace('\n', ""))
 }
 

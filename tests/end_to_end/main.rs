@@ -10,6 +10,7 @@ mod judge;
 mod kafka;
 mod load;
 mod logs;
+mod mariadb;
 mod refusals;
 mod sources;
 mod to_mariadb;
