@@ -9,6 +9,8 @@ pub mod attach;
 mod attach_files;
 pub mod error;
 pub(crate) mod events;
+#[cfg(test)]
+mod order_tests;
 mod split;
 
 use std::{
