@@ -44,6 +44,13 @@ impl Load {
         Self::start_as(source, database, seed, Random::transaction)
     }
 
+    /// Some of its transactions are compressed in the binlog, at one level or another.
+    pub fn compressed(source: &MySql, database: &str, seed: u64) -> Self {
+        Self::start_as(source, database, seed, |random| {
+            format!("{}; {}", random.compression(), random.transaction())
+        })
+    }
+
     /// With transactions of another kind.
     pub fn start_as(
         source: &MySql,
@@ -143,6 +150,14 @@ impl Random {
 
     pub fn below(&mut self, n: u64) -> u64 {
         (self.next() >> 11) % n
+    }
+
+    fn compression(&mut self) -> String {
+        format!(
+            "SET SESSION binlog_transaction_compression = {}, binlog_transaction_compression_level_zstd = {}",
+            self.below(3).min(1),
+            [1, 3, 9, 19][self.below(4) as usize]
+        )
     }
 
     /// One transaction as a multi-statement.

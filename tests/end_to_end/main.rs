@@ -11,6 +11,7 @@ mod kafka;
 mod load;
 mod logs;
 mod mariadb;
+mod payload;
 mod refusals;
 mod sources;
 mod to_mariadb;
