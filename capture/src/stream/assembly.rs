@@ -751,14 +751,22 @@ impl Open {
         limit: usize,
         session: &mut Session,
     ) -> Result<(), CaptureError> {
-        let newest = self.changes.encoded.split_off(mark);
+        // A row that is larger than a chunk, which may be a gibibyte, is neither copied nor is its memory kept.
+        let encoded = &mut self.changes.encoded;
+        let (newest, begin) = match encoded.len() - mark > limit {
+            true => {
+                let before = encoded[..mark].to_vec();
+                (std::mem::replace(encoded, before), mark)
+            }
+            false => (encoded.split_off(mark), 0),
+        };
         self.changes.count = count;
         if count > 0 {
             self.send(false, session).await?;
         }
         let only = Changes {
             count: 1,
-            encoded: &newest,
+            encoded: &newest[begin..],
         };
         for change in only.iter() {
             let change = change.map_err(|_| StreamError::Encoded)?;

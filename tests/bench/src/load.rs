@@ -59,8 +59,14 @@ pub fn run(server: &MySql, step: &str, options: &[String]) -> Result<()> {
 
 impl Loaded {
     pub fn new() -> Result<Self> {
+        Self::with(&[])
+    }
+
+    /// On a server with these options too.
+    pub fn with(options: &[&str]) -> Result<Self> {
         let source = MySql::builder()
             .arg("--innodb-buffer-pool-size=512M")
+            .args(options.iter().copied())
             .start()?;
         users(&source)?;
         eprintln!("loading: sysbench oltp_write_only");

@@ -3,7 +3,7 @@
 //! The load is sysbench's oltp_write_only, 4 tables of 100,000 rows, about a million row changes in all. Absolute figures of a shared
 //! machine mean little; the ratios are what docs/benchmarks.md states.
 //!
-//! Arguments: the names of the parts to run (capture, decode, apply, latency, memory, kafka, kafka-latency, kafka-bytes, kafka-memory); all of them
+//! Arguments: the names of the parts to run (capture, decode, payload, apply, latency, memory, payload-memory, kafka, kafka-latency, kafka-bytes, kafka-memory); all of them
 //! without one.
 
 mod apply;
@@ -14,6 +14,7 @@ mod kafka;
 mod latency;
 mod load;
 mod memory;
+mod payload;
 mod process;
 
 use std::{alloc::System, path::PathBuf};
@@ -37,9 +38,16 @@ fn main() -> Result<()> {
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|w| w == part);
     let program = binferry()?;
     let mut figures = Vec::new();
-    if ["capture", "decode", "apply", "kafka", "kafka-bytes"]
-        .into_iter()
-        .any(wants)
+    if [
+        "capture",
+        "decode",
+        "payload",
+        "apply",
+        "kafka",
+        "kafka-bytes",
+    ]
+    .into_iter()
+    .any(wants)
     {
         let loaded = load::Loaded::new()?;
         figures.push(Figure {
@@ -57,6 +65,9 @@ fn main() -> Result<()> {
         if wants("decode") {
             figures.extend(decode::run(&loaded)?);
         }
+        if wants("payload") {
+            figures.extend(payload::rate(&program, &loaded)?);
+        }
         if wants("apply") {
             figures.extend(apply::run(&program, &loaded)?);
         }
@@ -72,6 +83,9 @@ fn main() -> Result<()> {
     }
     if wants("memory") {
         figures.extend(memory::embedded(&program)?);
+    }
+    if wants("payload-memory") {
+        figures.extend(payload::large(&program)?);
     }
     if wants("kafka-latency") {
         figures.extend(kafka::latency::run(&program)?);

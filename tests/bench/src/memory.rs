@@ -106,7 +106,7 @@ impl Large {
             .replace('\n', "");
         let rows = (gibibytes << 30) / ROW;
         eprintln!("memory: writing one transaction of {gibibytes} GiB");
-        write(pair.source.opts(), rows)?;
+        write(pair.source.opts(), rows, &format!("RANDOM_BYTES({ROW})"))?;
         Ok(Self { pair, rows, from })
     }
 
@@ -118,8 +118,8 @@ impl Large {
     }
 }
 
-/// One transaction, in statements of moderate size.
-fn write(opts: mysql_async::Opts, rows: u64) -> Result<()> {
+/// One transaction, in statements of moderate size. `value`: an expression, of up to 1,100 bytes.
+pub fn write(opts: mysql_async::Opts, rows: u64, value: &str) -> Result<()> {
     const STATEMENT: u64 = 1 << 16;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -137,7 +137,7 @@ fn write(opts: mysql_async::Opts, rows: u64) -> Result<()> {
                 .query_drop(format!(
                     "INSERT INTO sbtest.wide
                      WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count})
-                     SELECT {first} + n, RANDOM_BYTES({ROW}) FROM s"
+                     SELECT {first} + n, {value} FROM s"
                 ))
                 .await?;
         }
