@@ -18,8 +18,8 @@ use crate::{
     error::{ApplyError, Place},
     net::{self, Contradiction, Lineages, Net},
     render::statement::{
-        self, Unrenderable, begin_insert, is_plain_row, put_delete, put_delete_join,
-        put_insert_row, put_update, put_update_join,
+        self, Unrenderable, begin_insert, is_lax_row, is_plain_row, put_delete, put_delete_join,
+        put_insert, put_insert_row, put_update, put_update_join,
     },
     target::mapping::{Mapping, Order},
 };
@@ -362,10 +362,7 @@ fn single(
     match (before, after) {
         (Some(before), Some(after)) => put_update(&mut sql, mapping, before, after),
         (Some(before), None) => put_delete(&mut sql, mapping, before),
-        (None, Some(after)) => {
-            begin_insert(&mut sql, mapping, after);
-            put_insert_row(&mut sql, mapping, after)
-        }
+        (None, Some(after)) => put_insert(&mut sql, mapping, after),
         (None, None) => Ok(()),
     }
     .map_err(|error| value_error(error, mapping, place))?;
@@ -466,7 +463,11 @@ impl<'a> Run<'a> {
                 .as_ref()
                 .is_none_or(|values| is_plain_row(self.mapping, values))
         };
+        let lax = |values: &Option<Row<'_>>| {
+            (values.as_ref()).is_some_and(|values| is_lax_row(self.mapping, values))
+        };
         let special = kind != Kind::Insert && !(plain(&before) && plain(&after))
+            || kind == Kind::Insert && lax(&after)
             || size > self.limits.statement_bytes;
         if special || self.mapping.order == Order::Keyless && kind != Kind::Insert {
             self.flush(out)?;

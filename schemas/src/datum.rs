@@ -31,8 +31,8 @@ pub use self::{
     },
 };
 
-/// One column's value, borrowed from a datum.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// One column's value, borrowed from a datum. Equal values are stored in the same way: 0.0 and -0.0 differ.
+#[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
     Null,
     /// INTEGER except BIGINT UNSIGNED, BIT(1..63), YEAR; the number of an ENUM or SET value that has no label.
@@ -63,6 +63,37 @@ pub enum Value<'a> {
     /// VECTOR: its floats, little-endian, 4 bytes each.
     Vector(&'a [u8]),
 }
+
+impl PartialEq for Value<'_> {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        match (*self, *other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Int(a), Self::Int(b)) => a == b,
+            (Self::Unsigned(a), Self::Unsigned(b)) => a == b,
+            (Self::Float(a), Self::Float(b)) => a.to_bits() == b.to_bits(),
+            (Self::Double(a), Self::Double(b)) => a.to_bits() == b.to_bits(),
+            (Self::Date(a), Self::Date(b)) => a == b,
+            (Self::Time(a), Self::Time(b))
+            | (Self::DateTime(a), Self::DateTime(b))
+            | (Self::Timestamp(a), Self::Timestamp(b)) => a == b,
+            (Self::Text(a), Self::Text(b)) => a == b,
+            (Self::Decimal(a), Self::Decimal(b))
+            | (Self::Bytes(a), Self::Bytes(b))
+            | (Self::Vector(a), Self::Vector(b)) => a == b,
+            (
+                Self::Json { text, binary },
+                Self::Json {
+                    text: other_text,
+                    binary: other_binary,
+                },
+            ) => binary == other_binary && text == other_text,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Value<'_> {}
 
 /// The longest unscaled DECIMAL that is read: MySQL's 65 digits take 28 bytes.
 pub const DECIMAL_MAX: usize = 32;

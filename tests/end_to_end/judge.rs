@@ -24,8 +24,36 @@ pub fn equal(source: &MySql, target: &MySql, database: &str) -> Result<()> {
         };
         let (s, t) = (sum(source)?, sum(target)?);
         ensure!(s == t, "{database}.{table} differs: source {s}, target {t}");
+        if !typed {
+            continue;
+        }
+        for column in source.rows(&format!(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = '{database}' AND table_name = '{table}' AND data_type = 'json'"
+        ))? {
+            let column = column[0].as_deref().unwrap_or_default();
+            let ask = paths_sum(database, table, column);
+            let (s, t) = (source.value(&ask)?, target.value(&ask)?);
+            ensure!(s == t, "documents in {database}.{table}.{column} differ: source {s}, target {t}");
+        }
     }
     Ok(())
+}
+
+/// Count and an order-free sum over the path, the type and the text of each value inside the column's documents.
+fn paths_sum(database: &str, table: &str, column: &str) -> String {
+    let (table, column) = (table.replace('`', "``"), column.replace('`', "``"));
+    format!(
+        "SET SESSION cte_max_recursion_depth = 1000;
+         WITH RECURSIVE v AS (
+           SELECT CAST('$' AS CHAR(2000000) CHARACTER SET utf8mb4) AS p, `{column}` AS j FROM `{database}`.`{table}` WHERE `{column}` IS NOT NULL
+           UNION ALL
+           SELECT CONCAT(v.p, '.', JSON_QUOTE(m.k)), JSON_EXTRACT(v.j, CONCAT('$.', JSON_QUOTE(m.k)))
+           FROM v, JSON_TABLE(JSON_KEYS(IF(JSON_TYPE(v.j) = 'OBJECT', v.j, JSON_OBJECT())), '$[*]' COLUMNS (k LONGTEXT PATH '$')) AS m
+           UNION ALL
+           SELECT CONCAT(v.p, '[', e.n - 1, ']'), JSON_EXTRACT(v.j, CONCAT('$[', e.n - 1, ']'))
+           FROM v, JSON_TABLE(IF(JSON_TYPE(v.j) = 'ARRAY', v.j, JSON_ARRAY()), '$[*]' COLUMNS (n FOR ORDINALITY)) AS e)
+         SELECT CONCAT(COUNT(*), ' ', COALESCE(SUM(CAST(CONV(SUBSTRING(SHA2(CONCAT_WS('|', p, JSON_TYPE(j), HEX(CAST(j AS CHAR))), 256), 1, 15), 16, 10) AS DECIMAL(30))), 0)) FROM v"
+    )
 }
 
 /// Count and an order-free sum over the exact bytes of each row.
@@ -43,7 +71,21 @@ fn rows_sum(server: &MySql, database: &str, table: &str, typed: bool) -> Result<
                 Some("json") if typed => {
                     format!("CONCAT(JSON_TYPE(`{name}`), CAST(`{name}` AS CHAR))")
                 }
-                Some("bit" | "geometry" | "point" | "polygon" | "vector") => format!("`{name}`"),
+                // Its number tells a label that is an empty string from a value without one.
+                Some("enum") => format!("CONCAT(`{name}` + 0, ' ', CAST(`{name}` AS CHAR))"),
+                // Text in its own character set.
+                Some(kind) if typed && (kind.ends_with("char") || kind.ends_with("text")) => {
+                    format!("`{name}`")
+                }
+                Some(kind)
+                    if kind.contains("geom")
+                        || kind.contains("point")
+                        || kind.contains("polygon")
+                        || kind.contains("linestring") =>
+                {
+                    format!("`{name}`")
+                }
+                Some("bit" | "vector") => format!("`{name}`"),
                 Some(kind) if kind.ends_with("binary") || kind.ends_with("blob") => {
                     format!("`{name}`")
                 }

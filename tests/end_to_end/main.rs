@@ -16,3 +16,4 @@ mod refusals;
 mod sources;
 mod to_mariadb;
 mod types;
+mod values;

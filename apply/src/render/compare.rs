@@ -1,8 +1,9 @@
 //! Exact comparison of a column with a value: byte for byte, NULL equal to NULL.
 //!
 //! `=` would blur what differs: text by its collation, JSON by the order of members. So text is compared as bytes in the column's own
-//! character set, JSON as the text that the server prints or keeps. What `=` tells apart exactly is compared as it is, so that an index helps.
-//! (One pair is left: the DOUBLEs 0 and -0 compare equal.)
+//! character set, JSON as the text that the server prints or keeps, the two zeros of FLOAT and DOUBLE as text, and an ENUM value without
+//! a label (it prints as an empty string) as a blank, which no label is: the server takes blanks off their ends. What `=` tells apart
+//! exactly is compared as it is, so that an index helps.
 
 use binferry_schemas::row::ColumnType;
 
@@ -22,7 +23,7 @@ pub fn put_exact(
     scope: Scope,
     mapping: &Mapping,
     at: usize,
-    put_other: impl FnOnce(&mut Vec<u8>),
+    mut put_other: impl FnMut(&mut Vec<u8>),
 ) {
     let (column, ty) = (&mapping.columns[at], &mapping.schema.columns[at].ty);
     match ty {
@@ -42,9 +43,30 @@ pub fn put_exact(
             }
             out.extend_from_slice(b" AS BINARY)");
         }
+        ColumnType::Float { .. } | ColumnType::Double { .. } => {
+            out.extend_from_slice(b"IF(");
+            put_column(out, scope, column);
+            out.extend_from_slice(b"=0,CONCAT(");
+            put_column(out, scope, column);
+            out.extend_from_slice(b")<=>CONCAT(");
+            put_other(out);
+            out.extend_from_slice(b"),");
+            put_column(out, scope, column);
+            out.extend_from_slice(b"<=>");
+            put_other(out);
+            out.push(b')');
+        }
         ColumnType::Enum { .. } | ColumnType::Set { .. } => {
             out.extend_from_slice(b"CAST(CONVERT(");
-            put_column(out, scope, column);
+            if matches!(ty, ColumnType::Enum { .. }) {
+                out.extend_from_slice(b"IF(");
+                put_column(out, scope, column);
+                out.extend_from_slice(b"+0=0,' ',");
+                put_column(out, scope, column);
+                out.push(b')');
+            } else {
+                put_column(out, scope, column);
+            }
             out.extend_from_slice(b" USING utf8mb4) AS BINARY)<=>CAST(");
             put_other(out);
             out.extend_from_slice(b" AS BINARY)");
@@ -101,7 +123,14 @@ fn is_text_document(mapping: &Mapping, ty: &ColumnType) -> bool {
 
 /// True when [`put_key`] alone is exact.
 pub fn key_is_exact(ty: &ColumnType) -> bool {
-    !is_text(ty) && !matches!(ty, ColumnType::Enum { .. } | ColumnType::Set { .. })
+    let blurred = matches!(
+        ty,
+        ColumnType::Enum { .. }
+            | ColumnType::Set { .. }
+            | ColumnType::Float { .. }
+            | ColumnType::Double { .. }
+    );
+    !is_text(ty) && !blurred
 }
 
 pub fn put_column(out: &mut Vec<u8>, scope: Scope, column: &MappedColumn) {

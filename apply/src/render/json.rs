@@ -169,6 +169,8 @@ fn put_opaque(out: &mut Vec<u8>, field: u8, bytes: &[u8]) -> Result<(), NoLitera
             out.extend_from_slice(b" AS BINARY)");
             Ok(())
         }
+        249 => put_blob(out, "TINYBLOB", bytes),
+        250 => put_blob(out, "MEDIUMBLOB", bytes),
         252 => put_binary(out, "BLOB", bytes),
         254 => put_binary(out, &format!("BINARY({})", bytes.len()), bytes),
         _ => Err(NoLiteral(
@@ -182,6 +184,15 @@ fn put_binary(out: &mut Vec<u8>, ty: &str, bytes: &[u8]) -> Result<(), NoLiteral
         put_hex(out, bytes);
         Ok(())
     })
+}
+
+/// A scalar subquery makes a BLOB of every such column; a document out of one is left as it is.
+fn put_blob(out: &mut Vec<u8>, ty: &str, bytes: &[u8]) -> Result<(), NoLiteral> {
+    out.extend_from_slice(
+        b"(SELECT JSON_EXTRACT(JSON_ARRAY(c),'$[0]') FROM JSON_TABLE(JSON_ARRAY(",
+    );
+    put_hex(out, bytes);
+    write!(out, "),'$[0]' COLUMNS (c {ty} PATH '$')) AS j)").map_err(|_| BROKEN)
 }
 
 /// The value as that of a column of the type.

@@ -27,6 +27,11 @@ pub fn is_plain(ty: &ColumnType, value: &Value<'_>) -> bool {
     }
 }
 
+/// True for a value that only a session without strict mode may assign: the 0 of an ENUM.
+pub fn is_lax(ty: &ColumnType, value: &Value<'_>) -> bool {
+    matches!((ty, value), (ColumnType::Enum { .. }, Value::Int(0)))
+}
+
 pub fn is_text(ty: &ColumnType) -> bool {
     matches!(
         ty,
@@ -44,14 +49,14 @@ pub fn put(
     match *value {
         Value::Null => out.extend_from_slice(b"NULL"),
         Value::Int(number) => match ty {
-            ColumnType::Enum { .. } => {
+            ColumnType::Enum { .. } if number != 0 => {
                 return Err(NoLiteral(
-                    "an ENUM value without a label: a strict session cannot assign it",
+                    "an ENUM value whose number is above those of its labels: no server stores it",
                 ));
             }
             ColumnType::Set { .. } => {
                 return Err(NoLiteral(
-                    "a SET value with bits that have no label: a strict session cannot assign it",
+                    "a SET value with bits that have no label: no server stores it",
                 ));
             }
             _ => put_int(out, number),

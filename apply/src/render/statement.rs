@@ -9,7 +9,7 @@ use binferry_schemas::datum::Value;
 
 use super::{
     compare::{Scope, key_is_exact, put_column, put_exact, put_key},
-    literal::{self, NoLiteral, is_plain},
+    literal::{self, NoLiteral, is_lax, is_plain},
 };
 use crate::{change::Row, dialect::Dialect, target::mapping::Mapping};
 
@@ -47,7 +47,7 @@ fn as_text<'a>(mapping: &Mapping, value: &Value<'a>) -> Value<'a> {
     }
 }
 
-/// The literal for comparing: a JSON document is compared by its text.
+/// The literal for comparing: a JSON document is compared by its text, an ENUM value without a label as a blank.
 fn put_compared(
     out: &mut Vec<u8>,
     mapping: &Mapping,
@@ -56,6 +56,10 @@ fn put_compared(
 ) -> Result<(), Unrenderable> {
     match value {
         Some(Value::Json { text, .. }) => put_literal(out, mapping, at, &Some(Value::Text(text))),
+        value if lax_at(mapping, at, value) => {
+            out.extend_from_slice(b"' '");
+            Ok(())
+        }
         value => put_literal(out, mapping, at, value),
     }
 }
@@ -71,9 +75,54 @@ pub fn is_plain_row(mapping: &Mapping, values: &[Option<Value<'_>>]) -> bool {
         .all(|(column, value)| is_plain(&column.ty, &as_text(mapping, value)))
 }
 
-/// `INSERT INTO … (…) VALUES `, for rows like `after`.
+/// Has the row a value that a strict session can't assign? Its statement is then a lax one, of this row alone. The other columns lose
+/// nothing by that: before the first row it was made sure that the target's types hold all values of the source's.
+pub fn is_lax_row(mapping: &Mapping, values: &[Option<Value<'_>>]) -> bool {
+    (values.iter().enumerate()).any(|(at, value)| lax_at(mapping, at, value))
+}
+
+fn lax_at(mapping: &Mapping, at: usize, value: &Option<Value<'_>>) -> bool {
+    (value.as_ref()).is_some_and(|value| is_lax(&mapping.schema.columns[at].ty, value))
+}
+
+/// `INSERT ` or `UPDATE `; a lax one has the session's `sql_mode` without the strict ones, for the statement alone.
+fn put_verb(out: &mut Vec<u8>, mapping: &Mapping, verb: &[u8], lax: bool) {
+    match mapping.dialect {
+        Dialect::MariaDb if lax => {
+            out.extend_from_slice(
+                b"SET STATEMENT sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES' FOR ",
+            );
+            out.extend_from_slice(verb);
+        }
+        Dialect::MySql if lax => {
+            out.extend_from_slice(verb);
+            out.extend_from_slice(
+                b"/*+ SET_VAR(sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES') */ ",
+            );
+        }
+        _ => out.extend_from_slice(verb),
+    }
+}
+
+/// One row's `INSERT`.
+pub fn put_insert(
+    out: &mut Vec<u8>,
+    mapping: &Mapping,
+    after: &[Option<Value<'_>>],
+) -> Result<(), Unrenderable> {
+    put_verb(out, mapping, b"INSERT ", is_lax_row(mapping, after));
+    put_insert_into(out, mapping, after);
+    put_insert_row(out, mapping, after)
+}
+
+/// `INSERT INTO … (…) VALUES `, for rows like `after`, none of them lax.
 pub fn begin_insert(out: &mut Vec<u8>, mapping: &Mapping, after: &[Option<Value<'_>>]) {
-    out.extend_from_slice(b"INSERT INTO ");
+    out.extend_from_slice(b"INSERT ");
+    put_insert_into(out, mapping, after);
+}
+
+fn put_insert_into(out: &mut Vec<u8>, mapping: &Mapping, after: &[Option<Value<'_>>]) {
+    out.extend_from_slice(b"INTO ");
     out.extend_from_slice(mapping.quoted.as_bytes());
     out.extend_from_slice(b" (");
     let mut separator = Separator::new(b",");
@@ -111,10 +160,11 @@ pub fn put_update(
     before: &[Option<Value<'_>>],
     after: &[Option<Value<'_>>],
 ) -> Result<(), Unrenderable> {
-    out.extend_from_slice(b"UPDATE ");
+    let assigned = assigned(mapping, |at| before[at] != after[at]);
+    let lax = (assigned.iter()).any(|at| lax_at(mapping, *at, &after[*at]));
+    put_verb(out, mapping, b"UPDATE ", lax);
     out.extend_from_slice(mapping.quoted.as_bytes());
     out.extend_from_slice(b" SET ");
-    let assigned = assigned(mapping, |at| before[at] != after[at]);
     let mut separator = Separator::new(b",");
     for at in assigned {
         separator.put(out);
@@ -171,6 +221,11 @@ fn put_key_condition(
     let mut failed = Ok(());
     for at in &mapping.key {
         separator.put(out);
+        if lax_at(mapping, *at, &before[*at]) {
+            put_column(out, Scope::Alone, &mapping.columns[*at]);
+            out.extend_from_slice(b"=0");
+            continue;
+        }
         put_key(out, Scope::Alone, mapping, *at, |out| {
             failed = failed.and(put_compared(out, mapping, *at, &before[*at]));
         });

@@ -269,6 +269,31 @@ fn cases() -> Vec<Case> {
         "CONCAT(c+0, c)",
         ["1", "3Y'"],
     ));
+    // The error value of an ENUM, beside a label that prints as it does.
+    cases.push((
+        "enum('','x','Y''')",
+        ColumnType::Enum {
+            labels: labels(),
+            collation: 255,
+        },
+        [Value::Int(0), Value::Text("")],
+        "CONCAT(c+0, c)",
+        ["0", "1"],
+    ));
+    for (definition, ty, zeros) in [
+        (
+            "double",
+            ColumnType::Double { unsigned: false },
+            [Value::Double(0.0), Value::Double(-0.0)],
+        ),
+        (
+            "float",
+            ColumnType::Float { unsigned: false },
+            [Value::Float(0.0), Value::Float(-0.0)],
+        ),
+    ] {
+        cases.push((definition, ty, zeros, "CONCAT(c)", ["0", "-0"]));
+    }
     cases.push((
         "set('','x','Y''')",
         ColumnType::Set {
@@ -414,7 +439,7 @@ async fn automatic_columns(release: Release) -> Result<()> {
 async fn opaque_values_inside_json() -> Result<()> {
     let packed = |number: i64| number.to_le_bytes().to_vec();
     let moment = ((((2020 * 13 + 2) << 5) | 29) << 17) | ((23 << 12) | (58 << 6) | 59);
-    let elements: [(u8, Vec<u8>); 11] = [
+    let elements: [(u8, Vec<u8>); 14] = [
         (246, vec![5, 2, 0x80, 0x7b, 45]),
         (10, packed((((2020 * 13 + 2) << 5) | 29) << 41)),
         (12, packed((moment << 24) | 500_000)),
@@ -429,6 +454,9 @@ async fn opaque_values_inside_json() -> Result<()> {
         (252, b"\xff".to_vec()),
         (251, vec![0xfd; 200]),
         (16, vec![1, 5]),
+        (249, b"\xffab".to_vec()),
+        (250, b"\xff".to_vec()),
+        (250, Vec::new()),
     ];
     // A small array: count, size, an entry each, then the opaque values.
     let mut entries = Vec::new();
@@ -455,12 +483,13 @@ async fn opaque_values_inside_json() -> Result<()> {
     let mut stage = Stage::new("json").await?;
     stage.sql(
         "CREATE TABLE made (de decimal(5,2), d date, dt datetime(6), ts timestamp(6) null, tm time(6), vb varbinary(5), \
-         ve varbinary(5), bi binary(3), bl blob, lb longblob, bt bit(16)); \
+         ve varbinary(5), bi binary(3), bl blob, lb longblob, bt bit(16), \
+         tb tinyblob, mb mediumblob, me mediumblob); \
          INSERT INTO made VALUES (123.45, '2020-02-29', '2020-02-29 23:58:59.5', '2020-02-29 23:58:59.5', '-12:34:56.25', \
-         x'ff0027', '', 'ab', x'ff', REPEAT(x'fd', 200), 261); \
+         x'ff0027', '', 'ab', x'ff', REPEAT(x'fd', 200), 261, x'ff6162', x'ff', ''); \
          CREATE TABLE t (id int primary key, c json)",
     );
-    let made = "JSON_ARRAY(de, d, dt, ts, tm, vb, ve, bi, bl, lb, bt)";
+    let made = "JSON_ARRAY(de, d, dt, ts, tm, vb, ve, bi, bl, lb, bt, tb, mb, me)";
     let text = stage.sql(&format!("SELECT {made} FROM made"));
     let columns = vec![
         column("id", INT, Some(0)),
