@@ -12,7 +12,8 @@
 //!       step   from the character after the last one of the run before to the first one, zigzag
 //! ```
 //!
-//! The numbers of a table are of 7 bits a byte, lowest first. A code is its bytes as a big-endian number, behind a 1 bit (so that codes
+//! A few old collations convert otherwise than the rest of their character set (`latin2_czech_cs`); they have tables of their own, whose
+//! name is the collation's id. The numbers of a table are of 7 bits a byte, lowest first. A code is its bytes as a big-endian number, behind a 1 bit (so that codes
 //! of fewer bytes are smaller), but for the codes of 4 bytes of gb18030, which are numbered without gaps, see [`quad`].
 
 use std::{io::Read as _, sync::OnceLock};
@@ -58,6 +59,11 @@ pub(super) fn quad(code: [u8; 4]) -> Option<u32> {
     };
     let digit = |byte: u8| byte.is_ascii_digit().then(|| u32::from(byte - b'0'));
     Some(((letter(a)? * 10 + digit(b)?) * 126 + letter(c)?) * 10 + digit(d)?)
+}
+
+/// The table of a collation that converts in its own way.
+pub(super) fn own_table(collation: u16) -> Option<&'static Table> {
+    table(&collation.to_string())
 }
 
 /// The table of a character set, by its name; `None` for one without a table.

@@ -50,6 +50,9 @@ pub fn text_of(collation: u16, bytes: &[u8]) -> Option<String> {
 impl Encoding {
     /// Of a collation's character set. One that is not known is [`Encoding::Other`]: nothing is assumed.
     pub(super) fn of(collation: u16) -> Self {
+        if let Some(table) = charset::own_table(collation) {
+            return Self::Table(table);
+        }
         match row::charset(collation).map_or("", |charset| charset.name) {
             "ascii" => Self::Ascii,
             "utf8mb4" => Self::Utf8mb4,

@@ -6,14 +6,15 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use binferry_capture::decode::text_of;
+use binferry_schemas::row::charset;
 use binferry_servers::MySql;
 
 /// Described by rules in the decoder, not by a table.
-const RULED: [&str; 8] = [
-    "utf8mb4", "utf8mb3", "ucs2", "utf16", "utf16le", "utf32", "latin1", "ascii",
-];
+const RULED: [&str; 2] = ["latin1", "ascii"];
+const UNICODE: [&str; 6] = ["utf8mb4", "utf8mb3", "ucs2", "utf16", "utf16le", "utf32"];
 
 /// A code and its character, when the server converts it to UTF-8 and back to the same code.
+#[derive(Clone, PartialEq)]
 struct Code {
     bytes: Vec<u8>,
     character: Option<String>,
@@ -26,7 +27,10 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 /// Codes that `codes` gives as `b`: those that are one character for the server; with `back`, only those with a way back.
-fn ask(server: &MySql, charset: &str, codes: &str, back: bool) -> Vec<Code> {
+fn ask(server: &MySql, set: &Set, codes: &str, back: bool) -> Vec<Code> {
+    let Set {
+        charset, collation, ..
+    } = set;
     let filter = if back { "HAVING same" } else { "" };
     // The binary casts keep collations out; a character that has no code in a set becomes a question mark, which differs.
     let rows = server
@@ -34,7 +38,7 @@ fn ask(server: &MySql, charset: &str, codes: &str, back: bool) -> Vec<Code> {
             "SET SESSION cte_max_recursion_depth = 70000; SET NAMES utf8mb4;
              WITH RECURSIVE n AS (SELECT 0 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 65535),
              codes AS ({codes}),
-             texts AS (SELECT b, CONVERT(CONVERT(b USING {charset}) USING utf8mb4) AS t,
+             texts AS (SELECT b, CONVERT(CONVERT(b USING {charset}) COLLATE {collation} USING utf8mb4) AS t,
                               CHAR_LENGTH(CONVERT(b USING {charset})) AS characters FROM codes)
              SELECT HEX(b), HEX(t), COALESCE(CAST(CONVERT(t USING {charset}) AS BINARY) = b, 0) AS same FROM texts
              WHERE characters = 1 {filter} ORDER BY b"
@@ -63,38 +67,52 @@ fn quads(lead: u8) -> String {
 }
 
 /// All codes of a character set that is no rule's.
-fn codes(server: &MySql, charset: &str, longest: u32, back: bool) -> Vec<Code> {
-    let mut codes = ask(server, charset, ONE, back);
+fn codes(server: &MySql, set: &Set, back: bool) -> Vec<Code> {
+    let mut codes = ask(server, set, ONE, back);
+    let longest = set.longest;
     if longest >= 2 {
-        codes.extend(ask(server, charset, TWO, back));
+        codes.extend(ask(server, set, TWO, back));
     }
-    if longest == 3 {
-        codes.extend(ask(server, charset, &behind("8F"), back));
+    // The longer codes are the same in all collations of their sets: these have no tables to differ in.
+    if longest == 3 && set.default {
+        codes.extend(ask(server, set, &behind("8F"), back));
     }
-    if longest == 4 {
+    if longest == 4 && set.default {
         for lead in 0x81..=0xfe {
-            codes.extend(ask(server, charset, &quads(lead), back));
+            codes.extend(ask(server, set, &quads(lead), back));
         }
     }
     codes
 }
 
-/// Name, a collation's id, the longest character's bytes.
-fn charsets(server: &MySql) -> Vec<(String, u16, u32)> {
+/// A collation and its character set.
+struct Set {
+    charset: String,
+    collation: String,
+    id: u16,
+    /// The character set's.
+    default: bool,
+    /// Bytes of the longest character.
+    longest: u32,
+}
+
+/// All collations for text, those of a character set together, the default one first.
+fn sets(server: &MySql) -> Vec<Set> {
     let rows = server
         .rows(
-            "SELECT s.CHARACTER_SET_NAME, c.ID, s.MAXLEN FROM information_schema.CHARACTER_SETS s JOIN information_schema.COLLATIONS c
-             ON c.COLLATION_NAME = s.DEFAULT_COLLATE_NAME WHERE s.CHARACTER_SET_NAME <> 'binary' ORDER BY 1",
+            "SELECT CHARACTER_SET_NAME, COLLATION_NAME, c.ID, s.MAXLEN, COLLATION_NAME = DEFAULT_COLLATE_NAME AS first
+             FROM information_schema.CHARACTER_SETS s JOIN information_schema.COLLATIONS c USING (CHARACTER_SET_NAME)
+             WHERE CHARACTER_SET_NAME <> 'binary' ORDER BY 1, 5 DESC, 3",
         )
         .unwrap();
     let text = |cell: &Option<String>| cell.clone().unwrap();
     rows.iter()
-        .map(|row| {
-            (
-                text(&row[0]),
-                text(&row[1]).parse().unwrap(),
-                text(&row[2]).parse().unwrap(),
-            )
+        .map(|row| Set {
+            charset: text(&row[0]),
+            collation: text(&row[1]),
+            id: text(&row[2]).parse().unwrap(),
+            default: text(&row[4]) == "1",
+            longest: text(&row[3]).parse().unwrap(),
         })
         .collect()
 }
@@ -107,9 +125,16 @@ fn every_code_of_every_character_set() {
         return;
     }
     let mut differences = Vec::new();
-    for (charset, collation, longest) in charsets(&server) {
+    for set in sets(&server) {
+        let Set {
+            charset, longest, ..
+        } = &set;
         let codes = match charset.as_str() {
-            "ucs2" => ask(&server, &charset, TWO, false),
+            // One rule for all collations.
+            "ucs2" | "utf8mb4" | "utf8mb3" | "utf16" | "utf16le" | "utf32" if !set.default => {
+                continue;
+            }
+            "ucs2" => ask(&server, &set, TWO, false),
             "utf8mb4" | "utf8mb3" | "utf16" | "utf16le" | "utf32" => {
                 // The planes are all of one form: the first two and the last.
                 let planes: &[u32] = if charset == "utf8mb3" {
@@ -124,22 +149,29 @@ fn every_code_of_every_character_set() {
                         "SELECT CAST(CONVERT(CONVERT(UNHEX(LPAD(HEX({plane} * 65536 + i), 8, '0')) USING utf32) USING {charset}) AS BINARY) AS b
                          FROM n WHERE {plane} > 0 OR i NOT BETWEEN 55296 AND 57343"
                     );
-                    all.extend(ask(&server, &charset, &points, false));
+                    all.extend(ask(&server, &set, &points, false));
                 }
                 assert_eq!(all.len(), planes.len() * 0x1_0000 - 0x800);
                 all
             }
-            _ => codes(&server, &charset, longest, false),
+            _ => codes(&server, &set, false),
         };
         let found = codes.iter().filter(|c| c.character.is_some()).count();
-        println!("{charset}: {found} of {} codes there and back", codes.len());
-        assert!(found >= 96, "{charset}: the server converts {found} codes");
+        println!(
+            "{}: {found} of {} codes there and back",
+            set.collation,
+            codes.len()
+        );
+        assert!(
+            found >= 96 && *longest > 0,
+            "{charset}: the server converts {found} codes"
+        );
         for code in &codes {
-            let ours = text_of(collation, &code.bytes);
+            let ours = text_of(set.id, &code.bytes);
             if ours != code.character {
                 differences.push(format!(
-                    "{charset} {:02x?}: the server has {:?}, the decoder {ours:?}",
-                    code.bytes, code.character
+                    "{} {:02x?}: the server has {:?}, the decoder {ours:?}",
+                    set.collation, code.bytes, code.character
                 ));
             }
         }
@@ -150,6 +182,28 @@ fn every_code_of_every_character_set() {
         differences.len(),
         differences[..differences.len().min(30)].join("\n")
     );
+}
+
+/// The decoder knows a collation's character set by the id that stands in the table map.
+#[test]
+fn every_collation() {
+    let server = MySql::builder().start().unwrap();
+    let rows = server
+        .rows(
+            "SELECT c.ID, c.CHARACTER_SET_NAME, s.MAXLEN FROM information_schema.COLLATIONS c JOIN information_schema.CHARACTER_SETS s USING (CHARACTER_SET_NAME)",
+        )
+        .unwrap();
+    assert!(rows.len() > 200);
+    for row in rows {
+        let cell = |at: usize| row[at].as_deref().unwrap();
+        let known = charset(cell(0).parse().unwrap()).unwrap();
+        assert_eq!(
+            (known.name, known.longest),
+            (cell(1), cell(2).parse().unwrap()),
+            "{}",
+            cell(0)
+        );
+    }
 }
 
 fn put_number(out: &mut Vec<u8>, mut number: u32) {
@@ -177,17 +231,34 @@ fn place(bytes: &[u8]) -> u32 {
 fn write(server: &MySql) {
     let mut file = Vec::new();
     let mut report = String::new();
-    for (charset, _, longest) in charsets(server) {
-        if RULED.contains(&charset.as_str()) {
+    let mut default = Vec::new();
+    for set in sets(server) {
+        let Set { charset, .. } = &set;
+        if UNICODE.contains(&charset.as_str()) {
             continue;
         }
-        if longest == 3 {
+        if set.longest == 3 && set.default {
             // Nothing but what `codes` asks for.
             for lead in (0..=255).filter(|lead| *lead != 0x8f) {
-                assert!(ask(server, &charset, &behind(&format!("{lead:02X}")), true).is_empty());
+                assert!(ask(server, &set, &behind(&format!("{lead:02X}")), true).is_empty());
             }
         }
-        let codes = codes(server, &charset, longest, true);
+        let codes = codes(server, &set, true);
+        let name = if set.default {
+            default = codes.clone();
+            if RULED.contains(&charset.as_str()) {
+                continue;
+            }
+            charset.clone()
+        } else if codes
+            .iter()
+            .eq(default.iter().filter(|code| code.bytes.len() <= 2))
+        {
+            continue;
+        } else {
+            assert_eq!(set.longest, 1, "{}", set.collation);
+            set.id.to_string()
+        };
         let mut runs: Vec<(u32, u32, u32)> = Vec::new();
         for code in &codes {
             let mut characters = code.character.as_deref().unwrap().chars();
@@ -219,13 +290,14 @@ fn write(server: &MySql) {
         let deflated = deflate.finish().unwrap();
         writeln!(
             report,
-            "{charset}: {} codes, {} bytes",
+            "{name} ({}): {} codes, {} bytes",
+            set.collation,
             codes.len(),
             deflated.len()
         )
         .unwrap();
-        file.push(charset.len() as u8);
-        file.extend_from_slice(charset.as_bytes());
+        file.push(name.len() as u8);
+        file.extend_from_slice(name.as_bytes());
         file.extend_from_slice(&(deflated.len() as u32).to_le_bytes());
         file.extend_from_slice(&deflated);
     }

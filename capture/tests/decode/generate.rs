@@ -56,6 +56,138 @@ pub struct Column {
     pub name: String,
     pub definition: String,
     pub kind: Kind,
+    pub nullable: bool,
+}
+
+impl Column {
+    /// An SQL expression for a value.
+    pub fn literal(&self, random: &mut Random) -> String {
+        loop {
+            let literal = self.kind.literal(random);
+            if self.nullable || literal != "NULL" {
+                return literal;
+            }
+        }
+    }
+}
+
+/// Columns of drawn types, attributes and collations (`collations`: character set and collation, as the server lists them). Not more than a
+/// row has room for.
+pub fn drawn(
+    count: usize,
+    collations: &[(&'static str, String)],
+    random: &mut Random,
+) -> Vec<Column> {
+    let column = |index: usize| {
+        let (mut definition, kind) = drawn_type(random, collations);
+        let nullable = random.below(3) > 0;
+        definition.push_str(if nullable { " null" } else { " not null" });
+        if random.below(6) == 0 {
+            definition.push_str(" invisible");
+        }
+        if random.below(6) == 0 {
+            definition.push_str(" comment 'it''s'");
+        }
+        // Names that must be quoted, sometimes.
+        let name = match random.below(4) {
+            0 => format!("select {index} é"),
+            _ => format!("c{index}"),
+        };
+        Column {
+            name,
+            definition,
+            kind,
+            nullable,
+        }
+    };
+    (0..count).map(column).collect()
+}
+
+fn drawn_type(random: &mut Random, collations: &[(&'static str, String)]) -> (String, Kind) {
+    use Kind::*;
+    let fsp = random.below(7) as usize;
+    let unsigned = random.below(2) == 0;
+    let sign = |random: &mut Random| match (unsigned, random.below(3)) {
+        (true, 0) => " unsigned zerofill",
+        (true, _) => " unsigned",
+        _ => "",
+    };
+    let (charset, collation) = random.pick(collations).clone();
+    let of = format!("character set {charset} collate {collation}");
+    match random.below(20) {
+        0..=2 => {
+            let (name, bits) = *random.pick(&[
+                ("tinyint", 8),
+                ("smallint", 16),
+                ("mediumint", 24),
+                ("int", 32),
+                ("bigint", 64),
+            ]);
+            let width = *random.pick(&["", "(1)", "(30)"]);
+            (
+                format!("{name}{width}{}", sign(random)),
+                Integer { bits, unsigned },
+            )
+        }
+        3 => {
+            let precision = 1 + random.below(65) as usize;
+            let scale = random.below(31.min(precision as u64 + 1)) as usize;
+            let ty = format!("decimal({precision},{scale}){}", sign(random));
+            (ty, Decimal { precision, scale })
+        }
+        4 => {
+            let bits = 1 + random.below(64) as u32;
+            (format!("bit({bits})"), Bit(bits))
+        }
+        5 => ("float".into(), Float),
+        6 => ("double".into(), Double),
+        7 => (format!("time({fsp})"), Time(fsp)),
+        8 => (format!("datetime({fsp})"), DateTime(fsp)),
+        9 => (format!("timestamp({fsp})"), Timestamp(fsp)),
+        10 => match random.below(2) {
+            0 => ("year".into(), Year),
+            _ => ("date".into(), Date),
+        },
+        11..=13 => {
+            let length = 1 + random.below(40);
+            let ty = *random.pick(&["char", "varchar"]);
+            (format!("{ty}({length}) {of}"), Text(length, charset))
+        }
+        14 => {
+            let ty = *random.pick(&["tinytext", "text", "mediumtext", "longtext"]);
+            (format!("{ty} {of}"), Text(60, charset))
+        }
+        15 => {
+            let length = 1 + random.below(255);
+            let ty = match random.below(6) {
+                0 => format!("binary({length})"),
+                1 => format!("varbinary({length})"),
+                _ => (*random.pick(&["tinyblob", "blob", "mediumblob", "longblob"])).into(),
+            };
+            (ty, Binary(length))
+        }
+        16 => {
+            let count = 1 + random.below(400);
+            (format!("enum({}) {of}", many(count)), Enum(count))
+        }
+        17 => {
+            let count = 1 + random.below(64);
+            (format!("set({}) {of}", many(count)), Set(count))
+        }
+        18 => ("json".into(), Json),
+        _ => {
+            let count = 1 + random.below(30);
+            match random.below(2) {
+                0 => (format!("vector({count})"), Vector(count)),
+                _ => ("geometry".into(), Geometry),
+            }
+        }
+    }
+}
+
+fn many(count: u64) -> String {
+    let labels: Vec<_> = (0..count).map(|n| format!("'m{n}'")).collect();
+    labels.join(",")
 }
 
 const CHARSETS: [&str; 12] = [
@@ -153,12 +285,6 @@ pub fn columns() -> Vec<Column> {
         "enum('a','été','','c d') character set latin1".into(),
         Enum(4),
     );
-    let many = |count: u64| {
-        (0..count)
-            .map(|n| format!("'m{n}'"))
-            .collect::<Vec<_>>()
-            .join(",")
-    };
     add(format!("enum({})", many(300)), Enum(300));
     add("set('x','ü','z') character set utf16".into(), Set(3));
     for count in [8, 9, 24, 32, 33, 64] {
@@ -182,6 +308,7 @@ pub fn columns() -> Vec<Column> {
         name: format!("c{index}"),
         definition: ty,
         kind,
+        nullable: true,
     };
     columns.into_iter().enumerate().map(column).collect()
 }
@@ -341,6 +468,29 @@ fn text(random: &mut Random, longest: u64, charset: &str) -> String {
     let length = random.below(longest + 1);
     if matches!(charset, "latin1") && random.below(2) == 0 {
         return bytes(random, longest).replace("x'", "_latin1 x'");
+    }
+    if random.below(3) == 0 {
+        // Codes as they come, most of them characters: of one byte, of two, of three, of four with digits.
+        let mut codes = Vec::new();
+        for _ in 0..length.min(8) {
+            let high = |random: &mut Random| 0x81 + random.below(0x7e) as u8;
+            match random.below(5) {
+                0 => codes.push(random.next() as u8),
+                1 => codes.extend([0x8f, high(random), high(random)]),
+                2 => codes.extend([
+                    high(random),
+                    b'0' + random.below(10) as u8,
+                    high(random),
+                    b'0' + random.below(10) as u8,
+                ]),
+                _ => codes.extend([high(random), 0x40 + random.below(0xbf) as u8]),
+            }
+        }
+        // What the server sees no characters in becomes an empty string; what is too long is cut at a character.
+        return format!(
+            "LEFT(COALESCE(CONVERT(x'{}' USING {charset}), ''), {longest})",
+            hex(&codes)
+        );
     }
     if matches!(charset, "ascii" | "cp1251" | "sjis" | "gbk" | "swe7") && random.below(3) == 0 {
         let ascii: Vec<_> = (0..length).map(|_| random.below(128) as u8).collect();
