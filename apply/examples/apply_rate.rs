@@ -138,6 +138,7 @@ impl Pen {
                 position: 4,
                 chunk: 0,
                 last: true,
+                xa_end: None,
             },
             tables: self.tables.clone(),
             changes: buffer.as_changes(),

@@ -208,6 +208,11 @@ impl Planner {
             offset: offset.0,
             source,
         };
+        if outcome == Outcome::Prepared {
+            // It counts, and changes nothing before its XA COMMIT.
+            self.accepted();
+            return Ok(());
+        }
         // Chunks of a voided transaction were never touched.
         let Outcome::Chunk {
             first,

@@ -17,8 +17,11 @@ parser.add_argument("name", help="the log's name")
 options = parser.parse_args()
 for ends_quietly in (signal.SIGINT, signal.SIGPIPE):
     signal.signal(ends_quietly, signal.SIG_DFL)
-envelope = fastavro.schema.load_schema(pathlib.Path(__file__).parents[2] / "schemas/binferry.avsc")
-magic = b"\xc3\x01" + bytes.fromhex(fastavro.schema.fingerprint(fastavro.schema.to_parsing_canonical_form(envelope), "CRC-64-AVRO"))
+envelopes = {}  # every version's, by what its records begin with
+for path in (pathlib.Path(__file__).parents[2] / "schemas").glob("binferry*.avsc"):
+    raw = json.loads(path.read_text())
+    name = fastavro.schema.fingerprint(fastavro.schema.to_parsing_canonical_form(raw), "CRC-64-AVRO")
+    envelopes[b"\xc3\x01" + bytes.fromhex(name)] = fastavro.parse_schema(raw)
 
 
 def messages(topic, until_end=False):
@@ -47,11 +50,11 @@ def transactions():
     newest, expected, incomplete, seen = {}, {}, {}, set()
     for message in messages(options.name + ".log", options.end):
         data = message.value() or b""
-        if data[:2] != magic[:2]:  # another program's: no record of a log
+        if data[:2] != b"\xc3\x01":  # another program's: no record of a log
             continue
-        if data[:10] != magic:
+        if data[:10] not in envelopes:
             sys.exit(f"offset {message.offset()}: a record of another version of Binferry")
-        record = fastavro.schemaless_reader(io.BytesIO(data[10:]), envelope)
+        record = fastavro.schemaless_reader(io.BytesIO(data[10:]), envelopes[data[:10]])
         body, writer, number = record["body"], record["incarnation"], record["sequence"]
         if "site" in body and newest.get(body["site"]) != writer:  # a Start: only this incarnation of the site counts from here on
             ended, newest[body["site"]], expected[writer] = newest.get(body["site"]), writer, 1
@@ -68,6 +71,8 @@ def transactions():
                 chunks.append((message.offset(), body))
                 if part["last"]:
                     seen.add(gtid)
+                    if "xid" in body:  # XaPrepared: it counts, and its changes come again with the XA COMMIT
+                        continue
                     yield ":".join([str(uuid.UUID(bytes=gtid[0])), *filter(None, gtid[1:2]), str(gtid[2])]), chunks
                 else:
                     incomplete[writer] = gtid, chunks

@@ -135,6 +135,7 @@ fn records(
                 position: 4,
                 chunk: 0,
                 last: true,
+                xa_end: None,
             },
             tables: vec![TableRef {
                 database: map.database().into(),

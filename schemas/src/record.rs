@@ -16,30 +16,52 @@ mod error;
 mod fold_state;
 mod framing;
 mod head;
+mod heartbeat;
 mod start;
 mod transaction;
 mod write_set;
+mod xa;
 
 pub use self::{
     change::{Change, Changes, ChangesBuffer, ChangesIter, Image, Operation},
     ddl::{Ddl, DdlEffect},
     error::RecordError,
-    fold_state::{FoldState, Newest, OpenTransaction, SiteState},
-    head::{Head, HeadBody, TransactionHead},
+    fold_state::{FoldState, Newest, OpenTransaction, Prepared, SiteState},
+    head::{Head, HeadBody},
+    heartbeat::{Counts, Heartbeat},
     start::Start,
-    transaction::Transaction,
+    transaction::{Transaction, TransactionHead},
     write_set::{TableRef, WriteSet},
+    xa::{PreparedHead, XaEnd, XaPrepared, Xid},
 };
 use crate::{fingerprint::Fingerprint, gtid::Uuid};
 
 /// The published schema of a record.
 pub const ENVELOPE_SCHEMA: &str = include_str!("../binferry.avsc");
 /// CRC-64-AVRO of the parsing canonical form of [`ENVELOPE_SCHEMA`].
-pub const ENVELOPE_FINGERPRINT: Fingerprint = Fingerprint(0x29f3_a99e_011d_5749);
+pub const ENVELOPE_FINGERPRINT: Fingerprint = Fingerprint(0xa3f0_59db_1237_b9a5);
 /// The published schema of a [`FoldState`] that stands on its own.
 pub const FOLD_SCHEMA: &str = include_str!("../fold.avsc");
 /// CRC-64-AVRO of the parsing canonical form of [`FOLD_SCHEMA`].
-pub const FOLD_FINGERPRINT: Fingerprint = Fingerprint(0x5f9d_70b7_f679_4b43);
+pub const FOLD_FINGERPRINT: Fingerprint = Fingerprint(0x1c36_862a_02cc_81cf);
+
+/// A version of the published schemas. The newest one is written, all are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// `binferry.v1.avsc` and `fold.v1.avsc`.
+    One,
+    /// Adds XA transactions, and the counts in heartbeats.
+    Two,
+}
+
+const ENVELOPE_VERSIONS: [(Fingerprint, Version); 2] = [
+    (ENVELOPE_FINGERPRINT, Version::Two),
+    (Fingerprint(0x29f3_a99e_011d_5749), Version::One),
+];
+const FOLD_VERSIONS: [(Fingerprint, Version); 2] = [
+    (FOLD_FINGERPRINT, Version::Two),
+    (Fingerprint(0x5f9d_70b7_f679_4b43), Version::One),
+];
 
 /// Addresses a record in one log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,10 +94,5 @@ pub enum Body<'a> {
     Ddl(Ddl),
     Checkpoint(FoldState),
     Heartbeat(Heartbeat),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heartbeat {
-    /// Microseconds since the epoch, by the capture's clock, for lag display only.
-    pub at_us: u64,
+    XaPrepared(XaPrepared<'a>),
 }

@@ -2,7 +2,8 @@
 
 use std::{io::Write, process::ExitCode};
 
-use binferry_transport::resume::tail_state;
+use binferry_schemas::record::{Heartbeat, Incarnation};
+use binferry_transport::resume::tail_report;
 use serde_json::{Value, json};
 
 use crate::{cli::Options, failure::Failure};
@@ -10,7 +11,7 @@ use crate::{cli::Options, failure::Failure};
 pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let log = super::open_log(options).await?;
     let bounds = log.bounds().await?;
-    let state = tail_state(log.as_ref()).await?;
+    let (state, heartbeats) = tail_report(log.as_ref()).await?;
     let mut status = json!({
         "log": {
             "name": log.name(),
@@ -19,7 +20,13 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
             "end": bounds.end.0,
             "gtids": state.set.to_string(),
             "newest": state.newest.as_ref().map(|n| json!({"gtid": n.gtid.to_string(), "committed_us": n.original_commit_us})),
-            "sites": state.sites.iter().map(|s| json!({"site": s.site, "server": s.server.to_string(), "tables": s.filter})).collect::<Vec<_>>(),
+            "sites": state.sites.iter().map(|s| json!({
+                "site": s.site,
+                "server": s.server.to_string(),
+                "tables": s.filter,
+                "counts": counts(&heartbeats, s.incarnation),
+                "prepared": s.prepared.iter().map(|p| json!({"xid": p.xid.to_string(), "gtid": p.gtid.to_string(), "offset": p.first.0})).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
         },
         "readers": log.registrations().await?.iter().map(|r| json!({
             "name": r.name,
@@ -69,6 +76,26 @@ fn count(set: &binferry_schemas::gtid::GtidSet) -> u64 {
     u64::try_from(set.len()).unwrap_or(u64::MAX)
 }
 
+fn now_seconds() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
+}
+
+/// What the site's capture has done since it began, as of its newest heartbeat.
+fn counts(heartbeats: &[(Incarnation, Heartbeat)], incarnation: Incarnation) -> Value {
+    let mut newest = heartbeats.iter().filter(|(of, _)| *of == incarnation);
+    match newest.next_back() {
+        Some((
+            _,
+            Heartbeat {
+                at_us,
+                counts: Some(counts),
+            },
+        )) => json!({"since_us": counts.since_us, "at_us": at_us, "counts": counts.counts}),
+        _ => Value::Null,
+    }
+}
+
 /// One screen for people.
 fn page(status: &Value) -> String {
     let text = |value: &Value| match value {
@@ -94,6 +121,26 @@ fn page(status: &Value) -> String {
             text(&site["server"]),
             text(&site["tables"])
         );
+        let counts = &site["counts"];
+        if !counts.is_null() {
+            let seconds = |name: &str| counts[name].as_u64().unwrap_or_default() / 1_000_000;
+            page += &format!(
+                "  counts over {} s, {} s ago\n",
+                seconds("at_us").saturating_sub(seconds("since_us")),
+                now_seconds().saturating_sub(seconds("at_us"))
+            );
+            for (name, count) in counts["counts"].as_object().into_iter().flatten() {
+                page += &format!("    {name:<32} {count}\n");
+            }
+        }
+        for prepared in site["prepared"].as_array().into_iter().flatten() {
+            page += &format!(
+                "  xa     {} prepared by {}, at offset {}\n",
+                text(&prepared["xid"]),
+                text(&prepared["gtid"]),
+                prepared["offset"]
+            );
+        }
     }
     for reader in status["readers"].as_array().into_iter().flatten() {
         page += &format!(

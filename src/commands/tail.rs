@@ -69,6 +69,8 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
                 continue;
             };
             let first = match fold.step(stored.offset, &head).outcome {
+                // It counts, and its changes come with its XA COMMIT.
+                Outcome::Prepared => stored.offset,
                 Outcome::Chunk {
                     first, last: true, ..
                 } => first,
@@ -107,6 +109,7 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
                     set.transaction.gtid
                 }
                 Body::Ddl(ddl) => ddl.transaction.gtid,
+                Body::XaPrepared(prepared) => prepared.write_set.transaction.gtid,
                 _ => continue,
             };
             if let Some(missing) = &mut missing {

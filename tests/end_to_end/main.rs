@@ -17,3 +17,4 @@ mod sources;
 mod to_mariadb;
 mod types;
 mod values;
+mod xa;

@@ -6,6 +6,10 @@
 //! 3. A transaction is accepted at its last chunk. One that a `Start` of its site, a gap, or another transaction interrupts is void: its
 //!    chunks are forgotten. What has been accepted is never taken back.
 //! 4. A transaction whose GTID is in the set is dropped; its sequence numbers count all the same.
+//! 5. A transaction whose last chunk is an `XaPrepared` is in the set then, and its chunks are forgotten: nothing of it is delivered. Where
+//!    they lie is kept for the capture, which sends the changes again when the XA transaction commits: with the GTID of the XA COMMIT, as
+//!    a transaction like any other. Its end says so (`xa_end`), and they are forgotten for good. A prepared transaction may come again
+//!    before that, as a copy: it moves to where the copy lies.
 //!
 //! `FoldState` is a statement about a prefix of the log. A reader keeps it (with its data, in one transaction), or takes it from a
 //! checkpoint, and reads on from there; nobody reads on from a bare offset.
@@ -16,8 +20,8 @@ pub use binferry_schemas::record::Head;
 use binferry_schemas::{
     gtid::{Gtid, GtidSet, Uuid},
     record::{
-        FoldState, HeadBody, Incarnation, Newest, Offset, OpenTransaction, SiteState, Start,
-        TransactionHead,
+        FoldState, HeadBody, Incarnation, Newest, Offset, OpenTransaction, Prepared, PreparedHead,
+        SiteState, Start, TransactionHead,
     },
 };
 
@@ -41,6 +45,9 @@ pub enum Outcome {
         /// Read again after `Fold::resume`, because the transaction was open; the state doesn't change.
         again: bool,
     },
+    /// A transaction is accepted that only prepares changes, or it comes again: there is nothing to deliver, and its chunks before this
+    /// one (`voided`) are to be forgotten.
+    Prepared,
     Start,
     Checkpoint,
     Heartbeat,
@@ -134,6 +141,9 @@ impl Fold {
             HeadBody::WriteSet(chunk) | HeadBody::Ddl(chunk) => {
                 self.count(head, |counted| counted.chunk(offset, chunk))
             }
+            HeadBody::XaPrepared(prepared) => {
+                self.count(head, |counted| counted.prepared(offset, prepared))
+            }
             HeadBody::Checkpoint(_) => self.count(head, |_| Step::plain(Outcome::Checkpoint)),
             HeadBody::Heartbeat(_) => self.count(head, |_| Step::plain(Outcome::Heartbeat)),
         }
@@ -189,6 +199,7 @@ impl Fold {
             next: Some(1),
             filter: start.filter.clone(),
             open: None,
+            prepared: Vec::new(),
         };
         let voided = match at {
             Ok(at) => {
@@ -196,7 +207,9 @@ impl Fold {
                 if site.incarnation == incarnation {
                     return Step::plain(Outcome::Ignored(Reason::Repeat));
                 }
-                std::mem::replace(site, fresh).open
+                let before = std::mem::replace(site, fresh);
+                site.prepared = before.prepared;
+                before.open
             }
             Err(at) => {
                 self.state.sites.insert(at, fresh);
@@ -252,26 +265,21 @@ impl Counted<'_> {
     /// Rules 3 and 4.
     fn chunk(self, offset: Offset, chunk: &TransactionHead) -> Step {
         let before = self.site.open.take();
-        if self.set.contains(&chunk.gtid) {
+        // Only an `XaPrepared` ends a copy.
+        if self.set.contains(&chunk.gtid) && (chunk.last || !self.is_prepared(&chunk.gtid)) {
             return Step {
                 outcome: Outcome::Ignored(Reason::Known),
                 voided: before,
             };
         }
-        let (first, voided) = match before {
-            // A capture that has lost its source in the middle sends the transaction again.
-            open if chunk.chunk == 0 => (offset, open),
-            Some(open) if open.gtid == chunk.gtid && open.next_chunk == chunk.chunk => {
-                (open.first, None)
-            }
-            other => {
-                return Step {
-                    outcome: Outcome::Ignored(Reason::Orphan),
-                    voided: other,
-                };
-            }
+        let (first, voided) = match attach(before, offset, chunk) {
+            Ok(attached) => attached,
+            Err(orphan) => return orphan,
         };
         if chunk.last {
+            if let Some(end) = &chunk.xa_end {
+                self.site.prepared.retain(|other| other.xid != end.xid);
+            }
             self.set.insert(chunk.gtid);
             *self.newest = Some(Newest {
                 gtid: chunk.gtid,
@@ -294,6 +302,69 @@ impl Counted<'_> {
             },
             voided,
         }
+    }
+
+    /// Rule 5.
+    fn prepared(self, offset: Offset, prepared: &PreparedHead) -> Step {
+        let chunk = &prepared.transaction;
+        let before = self.site.open.take();
+        let known = self.set.contains(&chunk.gtid);
+        if known && !self.is_prepared(&chunk.gtid) {
+            return Step {
+                outcome: Outcome::Ignored(Reason::Known),
+                voided: before,
+            };
+        }
+        let held = before.clone();
+        let first = match attach(before, offset, chunk) {
+            Ok((first, _)) => first,
+            Err(orphan) => return orphan,
+        };
+        let places = &mut self.site.prepared;
+        places.retain(|other| other.gtid != chunk.gtid && other.xid != prepared.xid);
+        places.push(Prepared {
+            xid: prepared.xid.clone(),
+            gtid: chunk.gtid,
+            first,
+            last: offset,
+            at_us: prepared.at_us,
+        });
+        if !known {
+            self.set.insert(chunk.gtid);
+            *self.newest = Some(Newest {
+                gtid: chunk.gtid,
+                original_commit_us: chunk.original_commit_us,
+                immediate_commit_us: chunk.immediate_commit_us,
+            });
+        }
+        Step {
+            outcome: Outcome::Prepared,
+            voided: held,
+        }
+    }
+
+    fn is_prepared(&self, gtid: &Gtid) -> bool {
+        let mut prepared = self.site.prepared.iter();
+        prepared.any(|prepared| prepared.gtid == *gtid)
+    }
+}
+
+/// Rule 3: the offset of the first chunk of this chunk's transaction, and the transaction that it interrupts.
+fn attach(
+    open: Option<OpenTransaction>,
+    offset: Offset,
+    chunk: &TransactionHead,
+) -> Result<(Offset, Option<OpenTransaction>), Step> {
+    match open {
+        // A capture that has lost its source in the middle sends the transaction again.
+        open if chunk.chunk == 0 => Ok((offset, open)),
+        Some(open) if open.gtid == chunk.gtid && open.next_chunk == chunk.chunk => {
+            Ok((open.first, None))
+        }
+        other => Err(Step {
+            outcome: Outcome::Ignored(Reason::Orphan),
+            voided: other,
+        }),
     }
 }
 

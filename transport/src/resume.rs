@@ -14,7 +14,7 @@ mod places;
 mod scan;
 mod search;
 
-use binferry_schemas::record::{FoldState, HeadBody, Offset};
+use binferry_schemas::record::{FoldState, HeadBody, Heartbeat, Incarnation, Offset};
 
 pub use self::adopt::{AdoptError, adopt, related};
 pub(crate) use self::scan::Scan;
@@ -39,6 +39,8 @@ pub(crate) struct Tail {
     pub fold: Fold,
     /// The newest one that was met; `None` in an empty log, and only there: so a `Start` that points nowhere is a log's first record.
     pub checkpoint: Option<Standing>,
+    /// The newest one with counts of each incarnation that was met.
+    pub heartbeats: Vec<(Incarnation, Heartbeat)>,
 }
 
 /// Reading may race with retention; what the newest checkpoint needs is never removed, so a second look suffices, or a third.
@@ -47,6 +49,14 @@ const ATTEMPTS: usize = 3;
 /// The fold of all that is durable now.
 pub async fn tail_state(log: &dyn Log) -> Result<FoldState, LogError> {
     tail(log).await.map(|tail| tail.fold.into_state())
+}
+
+/// The fold of all that is durable now, and what the captures have last said of themselves.
+pub async fn tail_report(
+    log: &dyn Log,
+) -> Result<(FoldState, Vec<(Incarnation, Heartbeat)>), LogError> {
+    let tail = tail(log).await?;
+    Ok((tail.fold.into_state(), tail.heartbeats))
 }
 
 /// The earliest fold from which everything that is left can be read: of the empty prefix, or of the first checkpoint that stands on what
@@ -83,6 +93,7 @@ async fn attempt_tail(log: &dyn Log) -> Result<Tail, LogError> {
         return Ok(Tail {
             fold: Fold::new(log.id()),
             checkpoint: None,
+            heartbeats: Vec::new(),
         });
     }
     let Some((last, head)) = scan::last(log, bounds).await? else {
@@ -113,7 +124,11 @@ async fn attempt_tail(log: &dyn Log) -> Result<Tail, LogError> {
             (settled(found.state), Some(standing))
         }
     };
-    let mut tail = Tail { fold, checkpoint };
+    let mut tail = Tail {
+        fold,
+        checkpoint,
+        heartbeats: Vec::new(),
+    };
     let from = tail.fold.state().offset;
     let mut scan = Scan::new(log, from, bounds.end).await?;
     while let Some((offset, head)) = scan.next().await? {
@@ -122,7 +137,16 @@ async fn attempt_tail(log: &dyn Log) -> Result<Tail, LogError> {
         {
             tail.checkpoint = Some(newer);
         }
-        if tail.fold.step(offset, &head).outcome == Outcome::Checkpoint
+        let outcome = tail.fold.step(offset, &head).outcome;
+        if let HeadBody::Heartbeat(heartbeat) = &head.body
+            && outcome == Outcome::Heartbeat
+            && heartbeat.counts.is_some()
+        {
+            let incarnation = head.header.incarnation;
+            tail.heartbeats.retain(|(other, _)| *other != incarnation);
+            tail.heartbeats.push((incarnation, heartbeat.clone()));
+        }
+        if outcome == Outcome::Checkpoint
             && let Some(missing) = tail.fold.missed(&head)
         {
             return Err(LogError::Incomplete {

@@ -10,12 +10,15 @@
 use std::{
     collections::VecDeque,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use binferry_schemas::{
     gtid::Uuid,
-    record::{Body, FoldState, Head, HeadBody, Header, Incarnation, Offset, Record, Start},
+    record::{
+        Body, Counts, FoldState, Head, HeadBody, Header, Heartbeat, Incarnation, Offset, Prepared,
+        Record, Start,
+    },
 };
 use tokio::sync::watch;
 
@@ -33,6 +36,8 @@ pub struct SessionOptions {
     /// A checkpoint after so much time.
     pub checkpoint_interval: Duration,
     pub retention: Retention,
+    /// A prepared XA transaction that is older is copied to the log's end, so that it never expires.
+    pub prepared_age: Duration,
 }
 
 impl Default for SessionOptions {
@@ -41,6 +46,7 @@ impl Default for SessionOptions {
             checkpoint_bytes: 4 * 1024 * 1024,
             checkpoint_interval: Duration::from_secs(60),
             retention: Retention::default(),
+            prepared_age: Duration::from_secs(3600),
         }
     }
 }
@@ -68,6 +74,8 @@ pub struct Session {
     fold: Fold,
     checkpoint: Option<Standing>,
     since_checkpoint: u64,
+    appended: u64,
+    counts: Option<Counts>,
     checkpoint_size: u64,
     checkpointed: Instant,
     expired: Instant,
@@ -99,6 +107,8 @@ impl Session {
             fold: tail.fold,
             checkpoint: tail.checkpoint,
             since_checkpoint: 0,
+            appended: 0,
+            counts: None,
             checkpoint_size: 0,
             checkpointed: now,
             expired: now,
@@ -112,6 +122,22 @@ impl Session {
     /// The fold of everything durable, as of the last call of `append`, `flush`, `tick` or `advance`.
     pub fn state(&self) -> &FoldState {
         self.fold.state()
+    }
+
+    /// The site's prepared XA transactions, as `state` has them.
+    pub fn prepared(&self) -> &[Prepared] {
+        let mut sites = self.fold.state().sites.iter();
+        let site = sites.find(|site| site.site == self.site);
+        site.map_or(&[], |site| &site.prepared)
+    }
+
+    pub fn options(&self) -> &SessionOptions {
+        &self.options
+    }
+
+    /// Bytes of records since the session's start.
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended
     }
 
     pub fn incarnation(&self) -> Incarnation {
@@ -157,6 +183,18 @@ impl Session {
         self.observe().await
     }
 
+    /// What the heartbeat beside the next checkpoint says.
+    pub fn tell(&mut self, counts: Counts) {
+        self.counts = Some(counts);
+    }
+
+    /// Waits until everything is durable: `state` is then the fold of all that was appended.
+    pub async fn settled(&mut self) -> Result<&FoldState, LogError> {
+        self.flush().await?;
+        self.settle().await?;
+        Ok(self.fold.state())
+    }
+
     /// To be called every second or so: flushes, folds, writes the checkpoint that is due by the clock, and applies retention.
     pub async fn tick(&mut self) -> Result<(), LogError> {
         self.flush().await?;
@@ -184,11 +222,9 @@ impl Session {
 
     /// Makes everything durable, ends with a checkpoint of all of it, and gives the writer back.
     pub async fn close(mut self) -> Result<FoldState, LogError> {
-        self.flush().await?;
-        self.settle().await?;
+        self.settled().await?;
         self.push_checkpoint()?;
-        self.flush().await?;
-        self.settle().await?;
+        self.settled().await?;
         Ok(self.fold.into_state())
     }
 
@@ -213,11 +249,20 @@ impl Session {
         self.next += 1;
         self.buffered += bytes.len();
         self.since_checkpoint += bytes.len() as u64;
+        self.appended += bytes.len() as u64;
         self.buffer.push(bytes);
         Ok(())
     }
 
     fn push_checkpoint(&mut self) -> Result<(), LogError> {
+        // Before it, so that whoever goes on from the checkpoint's offset meets it.
+        if let Some(counts) = self.counts.take() {
+            let at = SystemTime::now().duration_since(UNIX_EPOCH);
+            self.push(Body::Heartbeat(Heartbeat {
+                at_us: at.map_or(0, |at| u64::try_from(at.as_micros()).unwrap_or(u64::MAX)),
+                counts: Some(counts),
+            }))?;
+        }
         let before = self.buffered;
         self.push(Body::Checkpoint(self.fold.state().clone()))?;
         self.checkpoint_size = (self.buffered - before) as u64;
@@ -318,7 +363,10 @@ impl Session {
         if retention == Retention::default() {
             return;
         }
-        if let Err(error) = self.writer.expire(retention, checkpoint.needs).await {
+        // What is prepared is read again when it commits.
+        let prepared = self.prepared().iter().map(|prepared| prepared.first);
+        let needed = prepared.fold(checkpoint.needs, Offset::min);
+        if let Err(error) = self.writer.expire(retention, needed).await {
             // Keeping too much harms nobody yet.
             tracing::warn!(log = self.log.name(), %error, "cannot apply the log's retention");
         }

@@ -195,6 +195,7 @@ impl Stage {
             position: 4,
             chunk: 0,
             last: true,
+            xa_end: None,
         }
     }
 

@@ -7,10 +7,14 @@
 mod tests;
 mod tokens;
 
-use binferry_schemas::record::DdlEffect;
+use binferry_schemas::record::{DdlEffect, Xid};
 
 use self::tokens::{Token, tokens};
-use super::{error::DecodeError, query::QueryEvent};
+use super::{
+    error::DecodeError,
+    query::QueryEvent,
+    xa::{self, XaVerb},
+};
 
 /// Stands for all tables of a database.
 pub const ALL_TABLES: &str = "*";
@@ -22,11 +26,12 @@ pub enum Statement {
     Commit,
     /// SAVEPOINT, RELEASE SAVEPOINT.
     Savepoint,
+    Xa(XaVerb, Xid),
     /// Rows changed by a statement. With triggers, functions and cascading keys it may change any table, whatever it names.
     Change {
         /// The statement's first word, and the table that it names.
         verb: String,
-        /// Empty: any table.
+        /// All tables of the databases that the server says it changes; empty: any table.
         tables: Vec<(String, String)>,
     },
     /// DDL, or administration that touches no table (no effect, no tables).
@@ -57,12 +62,15 @@ impl Statement {
     }
 }
 
-/// Errors: statements that end or undo a part of a transaction in ways that are not carried (XA, ROLLBACK).
+/// Errors: statements that undo a part of a transaction (ROLLBACK), and XA statements that no server writes.
 pub fn classify(query: &QueryEvent<'_>) -> Result<Statement, DecodeError> {
     // A statement that is no text in its client's character set: quotes can't be told apart.
     let Some(text) = query.text() else {
         return Ok(Statement::unknown());
     };
+    if let Some((verb, xid)) = xa::statement(&text) {
+        return Ok(Statement::Xa(verb, xid));
+    }
     let Some(tokens) = tokens(&text, query.sql_mode()) else {
         return Ok(Statement::unknown());
     };
@@ -70,7 +78,14 @@ pub fn classify(query: &QueryEvent<'_>) -> Result<Statement, DecodeError> {
         tokens: &tokens,
         database: query.database(),
     };
-    parser.statement()
+    let mut statement = parser.statement()?;
+    if let Statement::Change { tables, .. } = &mut statement {
+        let touched = query.session().databases.iter().flatten();
+        *tables = touched
+            .map(|database| ((*database).to_owned(), ALL_TABLES.to_owned()))
+            .collect();
+    }
+    Ok(statement)
 }
 
 fn refused(reason: &'static str, hint: &'static str) -> Result<Statement, DecodeError> {
@@ -172,8 +187,8 @@ impl<'t> Parser<'t> {
             }
             "XA" => {
                 return refused(
-                    "XA transactions are not carried by this version of the program",
-                    "do not run XA transactions on captured servers",
+                    "the XA statement is none that a server writes",
+                    "check the binlog file on the source with mysqlbinlog --verify-binlog-checksum",
                 );
             }
             verb @ ("INSERT" | "REPLACE" | "UPDATE" | "DELETE" | "LOAD" | "WITH" | "SELECT"

@@ -8,6 +8,8 @@
 //!
 //! (`libs/mysql/binlog/event/control_events.h`.)
 
+use binferry_schemas::gtid::GtidSet;
+
 use super::{
     cursor::{Cursor, Flaw, Read},
     error::DecodeError,
@@ -16,6 +18,7 @@ use super::{
     query::{self, QueryEvent},
     rows::RowsEvent,
     table_map,
+    xa::{self, XaPrepare},
 };
 
 /// A known event, as far as it matters to a capture.
@@ -31,12 +34,16 @@ pub enum Decoded<'a> {
     Query(QueryEvent<'a>),
     /// The transaction is committed.
     Xid,
+    /// The XA transaction is prepared, or committed in one phase.
+    XaPrepare(XaPrepare),
     /// Describes the table of this id: parse the body with [`TableMap::parse`](super::TableMap::parse) unless it is known already.
     TableMap(u64),
     Rows(RowsEvent<'a>),
     /// The events of a transaction, compressed: feed the body to a [`Payload`](super::Payload).
     Payload,
-    /// Says nothing about data: heartbeats, GTID sets at the top of a file, statements' texts, the server's stop, a replication group's
+    /// All that lies in the files before this one.
+    PreviousGtids(GtidSet),
+    /// Says nothing about data: heartbeats, statements' texts, the server's stop, a replication group's
     /// views.
     Passed,
 }
@@ -107,10 +114,18 @@ impl<'a> Decoded<'a> {
                 NOT_YET,
                 "SET GLOBAL binlog_row_event_fragment_threshold to its maximum on the source (MariaDB 12.3)",
             ),
-            // STOP, HEARTBEAT, ROWS_QUERY, PREVIOUS_GTIDS, HEARTBEAT_V2. And a replication group's own: TRANSACTION_CONTEXT (what
+            35 => {
+                GtidSet::decode(body)
+                    .map(Self::PreviousGtids)
+                    .map_err(|_| DecodeError::Malformed {
+                        event: "PREVIOUS_GTIDS",
+                        flaw: "holds no GTID set",
+                    })
+            }
+            // STOP, HEARTBEAT, ROWS_QUERY, HEARTBEAT_V2. And a replication group's own: TRANSACTION_CONTEXT (what
             // its members certify by, about a transaction that is logged beside it), and VIEW_CHANGE, which has a GTID, BEGIN and
             // COMMIT of its own and changes nothing.
-            3 | 27 | 29 | 35 | 36 | 37 | 41 => Ok(Self::Passed),
+            3 | 27 | 29 | 36 | 37 | 41 => Ok(Self::Passed),
             34 => unsupported(
                 "ANONYMOUS_GTID",
                 "a transaction without a GTID cannot be accounted for",
@@ -126,18 +141,15 @@ impl<'a> Decoded<'a> {
                 "the source states that events are missing from its binlog",
                 "find the cause in the source's error log, then start a new log from a fresh copy of the data",
             ),
-            38 => unsupported(
-                "XA_PREPARE",
-                NOT_YET,
-                "do not run XA transactions on captured servers",
-            ),
+            38 => xa::prepare(body)
+                .map(Self::XaPrepare)
+                .map_err(malformed("XA_PREPARE")),
             40 => Ok(Self::Payload),
-            // START_V3, LOAD and its parts, INTVAR, RAND, USER_VAR: statements' companions.
-            1 | 5..=14 | 17 | 18 => unsupported(
+            // INTVAR, RAND, USER_VAR: what the statement that follows needs. It says what it changes.
+            5 | 13 | 14 => Ok(Self::Passed),
+            // START_V3, LOAD and its parts: changes by a statement.
+            1 | 6..=12 | 17 | 18 => unsupported(
                 match type_code {
-                    5 => "INTVAR",
-                    13 => "RAND",
-                    14 => "USER_VAR",
                     17 => "BEGIN_LOAD_QUERY",
                     18 => "EXECUTE_LOAD_QUERY",
                     _ => "LOAD",
@@ -148,6 +160,50 @@ impl<'a> Decoded<'a> {
             _ if flags & IGNORABLE != 0 => Ok(Self::Passed),
             code => Err(DecodeError::UnknownEvent { code }),
         }
+    }
+}
+
+/// As the servers' sources name it; for people.
+pub fn event_name(type_code: u8) -> &'static str {
+    match type_code {
+        2 => "QUERY",
+        3 => "STOP",
+        4 => "ROTATE",
+        5 => "INTVAR",
+        13 => "RAND",
+        14 => "USER_VAR",
+        15 => "FORMAT_DESCRIPTION",
+        16 => "XID",
+        19 => "TABLE_MAP",
+        20 | 23 => "WRITE_ROWS_V1",
+        21 | 24 => "UPDATE_ROWS_V1",
+        22 | 25 => "DELETE_ROWS_V1",
+        26 => "INCIDENT",
+        27 | 41 => "HEARTBEAT",
+        28 => "IGNORABLE",
+        29 => "ROWS_QUERY",
+        30 => "WRITE_ROWS",
+        31 => "UPDATE_ROWS",
+        32 => "DELETE_ROWS",
+        33 => "GTID",
+        34 => "ANONYMOUS_GTID",
+        35 => "PREVIOUS_GTIDS",
+        36 => "TRANSACTION_CONTEXT",
+        37 => "VIEW_CHANGE",
+        38 => "XA_PREPARE",
+        39 => "PARTIAL_UPDATE_ROWS",
+        40 => "TRANSACTION_PAYLOAD",
+        42 => "GTID_TAGGED",
+        160 => "ANNOTATE_ROWS",
+        161 => "BINLOG_CHECKPOINT",
+        162 => "MARIADB_GTID",
+        163 => "GTID_LIST",
+        164 => "START_ENCRYPTION",
+        165 => "QUERY_COMPRESSED",
+        166 | 169 => "WRITE_ROWS_COMPRESSED",
+        167 | 170 => "UPDATE_ROWS_COMPRESSED",
+        168 | 171 => "DELETE_ROWS_COMPRESSED",
+        _ => "OTHER",
     }
 }
 
@@ -193,7 +249,7 @@ mod tests {
         for code in 0..=u8::MAX {
             match Decoded::of(code, 0, &[]) {
                 Ok(Decoded::Passed) => {
-                    assert!([3, 27, 29, 35, 36, 37, 41, 160, 161, 163, 164].contains(&code))
+                    assert!([3, 5, 13, 14, 27, 29, 36, 37, 41, 160, 161, 163, 164].contains(&code))
                 }
                 Ok(Decoded::Payload) => assert_eq!(code, 40),
                 Ok(other) => panic!("{code}: {other:?}"),

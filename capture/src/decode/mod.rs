@@ -36,11 +36,12 @@ mod rows;
 mod table_map;
 mod temporal;
 mod text;
+mod xa;
 
 pub use self::{
     ddl::{ALL_TABLES, Statement, classify},
     error::DecodeError,
-    event::{Decoded, FormatDescription, Rotate},
+    event::{Decoded, FormatDescription, Rotate, event_name},
     gtid::GtidEvent,
     mariadb::{MariaDbGtid, expand, expanded_type},
     payload::{InnerEvent, Payload},
@@ -49,6 +50,7 @@ pub use self::{
     rows::{RowCursor, RowsEvent},
     table_map::TableMap,
     text::text_of,
+    xa::{XaPrepare, XaVerb},
 };
 
 /// Whether this is a JSON document in its binary form.

@@ -44,6 +44,8 @@ pub struct Session<'a> {
     pub ddl_xid: Option<u64>,
     pub sql_require_primary_key: Option<u8>,
     pub default_table_encryption: Option<u8>,
+    /// The databases of all tables that the statement changes, in triggers and functions too; `None`: not said, or too many to name.
+    pub databases: Option<Vec<&'a str>>,
     /// `user`, `host` of the invoker.
     pub invoker: Option<(&'a [u8], &'a [u8])>,
 }
@@ -155,9 +157,8 @@ fn session(status: &[u8]) -> Read<Session<'_>> {
             12 => {
                 let count = cursor.u8()?;
                 if count != 254 {
-                    for _ in 0..count {
-                        cursor.until_nul()?;
-                    }
+                    let names = (0..count).map(|_| name(cursor.until_nul()?));
+                    session.databases = Some(names.collect::<Read<_>>()?);
                 }
             }
             13 => session.microseconds = Some(cursor.u24()?),

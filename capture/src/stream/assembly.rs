@@ -8,6 +8,9 @@
 //! its checksum is known: its changes leave in chunks all the same, because only the last one makes them count, and that one comes from
 //! the payload's last event, which is held back until everything was right.
 
+mod counters;
+mod xa;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -16,15 +19,17 @@ use std::{
 use binferry_schemas::{
     filter::TableFilter,
     fingerprint::Fingerprint,
-    gtid::Gtid,
+    gtid::{Gtid, GtidSet},
     record::{
-        Body, Change, Changes, ChangesBuffer, Ddl, DdlEffect, Newest, TableRef, Transaction,
-        WriteSet,
+        Body, Change, Changes, ChangesBuffer, Counts, Ddl, DdlEffect, Newest, TableRef,
+        Transaction, WriteSet,
     },
 };
 use binferry_transport::{log::Log, session::Session};
 
-use super::{error::StreamError, split};
+pub use self::counters::Counters;
+use self::counters::EventCounts;
+use super::{account, error::StreamError, split};
 use crate::{
     decode::{
         ALL_TABLES, DecodeError, Decoded, GtidEvent, InnerEvent, MariaDbGtid, Payload, QueryEvent,
@@ -46,16 +51,6 @@ pub enum Progressed {
     Transaction(Gtid),
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Counters {
-    pub transactions: u64,
-    pub rows: u64,
-    /// Of events, as the source has them.
-    pub bytes: u64,
-    pub newest: Option<Gtid>,
-    pub newest_commit_us: u64,
-}
-
 #[derive(Debug)]
 pub struct Assembly {
     filter: TableFilter,
@@ -74,9 +69,15 @@ pub struct Assembly {
     within: Option<Within>,
     /// Kept for its memory: the body of a compressed event, expanded.
     expanded: Vec<u8>,
+    /// `Session::appended_bytes` when prepared transactions were last copied for the log's size.
+    copied_at_bytes: u64,
     /// Kept for its memory.
     spare: ChangesBuffer,
     counters: Counters,
+    events: EventCounts,
+    since_us: u64,
+    /// GTIDs that were appended; the session's fold follows when they are durable.
+    appended: GtidSet,
 }
 
 /// What a table id means.
@@ -112,6 +113,10 @@ struct Open {
     known: bool,
     /// A BEGIN has been seen: only COMMIT or XID ends it, whatever statements it holds (DROP TEMPORARY TABLE, CREATE TABLE … SELECT).
     begun: bool,
+    /// An XA START has been seen.
+    xa: bool,
+    /// Something of it is captured.
+    captured: bool,
 }
 
 impl Assembly {
@@ -132,13 +137,22 @@ impl Assembly {
             payload: Payload::default(),
             within: None,
             expanded: Vec::new(),
+            copied_at_bytes: 0,
             spare: ChangesBuffer::new(),
             counters: Counters::default(),
+            events: EventCounts::new(),
+            since_us: xa::now_us(),
+            appended: GtidSet::new(),
         }
     }
 
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// For a heartbeat.
+    pub fn counts(&self) -> Counts {
+        counters::counts(self.since_us, &self.counters, &self.events)
     }
 
     pub fn file(&self) -> &str {
@@ -166,6 +180,11 @@ impl Assembly {
         session: &mut Session,
     ) -> Result<Progressed, CaptureError> {
         self.counters.bytes += (event.body.len() + 23) as u64;
+        // A large event comes in parts.
+        if !event.more {
+            self.counters.events += 1;
+            self.events.add(event.type_code);
+        }
         let Some(type_code) = expanded_type(event.type_code) else {
             return self.plain(event, log, session).await;
         };
@@ -217,20 +236,24 @@ impl Assembly {
         match decoded {
             Decoded::Rows(rows) => self.rows(rows, session).await?,
             Decoded::TableMap(table_id) => self.table_map(table_id, body, log).await?,
-            Decoded::Gtid(gtid) => self.begin(gtid)?,
+            Decoded::Gtid(gtid) => self.begin(gtid, session)?,
             Decoded::Xid => return self.commit(session).await,
-            Decoded::Query(query) => return self.statement(query, session).await,
+            Decoded::XaPrepare(event) => return self.prepare(event, session).await,
+            Decoded::Query(query) => return self.statement(query, log, session).await,
             Decoded::Rotate(rotate) => {
+                self.file_ends()?;
                 self.file.clear();
                 self.file.push_str(rotate.file);
                 self.position = rotate.position;
             }
             // Table ids start over with a server.
             Decoded::FormatDescription(description) => {
+                self.file_ends()?;
                 self.plans.clear();
                 self.mariadb = Version::parse(description.server_version)
                     .is_some_and(|version| version.flavour == Flavour::MariaDb);
             }
+            Decoded::PreviousGtids(stated) => self.file_begins(&stated, session)?,
             // `plain` and `inner` see to the first two.
             Decoded::Payload | Decoded::MariaDbGtid(_) | Decoded::Passed => {}
         }
@@ -297,6 +320,8 @@ impl Assembly {
         log: &Arc<dyn Log>,
         session: &mut Session,
     ) -> Result<Progressed, CaptureError> {
+        self.counters.events += 1;
+        self.events.add(event.type_code);
         let decoded =
             Decoded::of(event.type_code, event.flags, event.body).map_err(|e| self.at(e))?;
         match decoded {
@@ -304,6 +329,7 @@ impl Assembly {
             | Decoded::MariaDbGtid(_)
             | Decoded::Rotate(_)
             | Decoded::FormatDescription(_)
+            | Decoded::PreviousGtids(_)
             | Decoded::Payload => Err(self.at(DecodeError::Payload {
                 offset: event.offset,
                 flaw: "holds an event that cannot be part of a transaction",
@@ -375,23 +401,51 @@ impl Assembly {
             _ => *newest = sequence,
         }
         let commit_us = u64::from(event.timestamp) * 1_000_000;
-        self.begin(GtidEvent {
-            gtid,
-            last_committed: 0,
-            sequence_number: 0,
-            immediate_commit_us: commit_us,
-            original_commit_us: commit_us,
-            transaction_length: None,
-            immediate_server_version: None,
-            original_server_version: None,
-        })?;
+        self.begin(
+            GtidEvent {
+                gtid,
+                last_committed: 0,
+                sequence_number: 0,
+                immediate_commit_us: commit_us,
+                original_commit_us: commit_us,
+                transaction_length: None,
+                immediate_server_version: None,
+                original_server_version: None,
+            },
+            session,
+        )?;
         if let Some(open) = &mut self.open {
             open.begun = !standalone;
         }
         Ok(())
     }
 
-    fn begin(&mut self, event: GtidEvent) -> Result<(), CaptureError> {
+    /// A transaction lies in one file.
+    fn file_ends(&self) -> Result<(), CaptureError> {
+        match &self.open {
+            None => Ok(()),
+            Some(open) => Err(StreamError::CutOff {
+                gtid: open.transaction.gtid,
+                file: self.file.clone(),
+            }
+            .into()),
+        }
+    }
+
+    /// A file states the set of everything before it: the log has it all, or was never sent it.
+    pub fn file_begins(&self, stated: &GtidSet, session: &Session) -> Result<(), CaptureError> {
+        let missing = account::lost(stated, &session.state().set, &self.appended);
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(StreamError::Lost {
+                file: self.file.clone(),
+                missing,
+            }
+            .into()),
+        }
+    }
+
+    fn begin(&mut self, event: GtidEvent, session: &Session) -> Result<(), CaptureError> {
         if self.open.is_some() {
             return Err(StreamError::Unfinished {
                 gtid: event.gtid,
@@ -417,6 +471,16 @@ impl Assembly {
                 false
             }
         };
+        if !known
+            && (self.appended.contains(&event.gtid) || session.state().set.contains(&event.gtid))
+        {
+            return Err(StreamError::SentAgain {
+                gtid: event.gtid,
+                file: self.file.clone(),
+                position: self.position,
+            }
+            .into());
+        }
         let mut changes = std::mem::take(&mut self.spare);
         changes.clear();
         self.counters.transactions += 1;
@@ -432,12 +496,15 @@ impl Assembly {
                 position: self.position,
                 chunk: 0,
                 last: false,
+                xa_end: None,
             },
             number: self.counters.transactions,
             tables: Vec::new(),
             changes,
             known,
             begun: false,
+            xa: false,
+            captured: false,
         });
         Ok(())
     }
@@ -540,11 +607,13 @@ impl Assembly {
             }
         };
         let Some(plan) = mapped.plan.clone() else {
+            self.counters.row_events_filtered += 1;
             return Ok(());
         };
         if open.known {
             return Ok(());
         }
+        let operation = rows.operation();
         let mut cursor = rows.cursor(&plan);
         loop {
             let place = open.place(mapped);
@@ -563,7 +632,8 @@ impl Assembly {
                     .into());
                 }
             }
-            self.counters.rows += 1;
+            open.captured = true;
+            self.counters.row(operation);
             if open.changes.len() > self.limit {
                 open.spill(mapped, mark, count, self.limit, session).await?;
             }
@@ -583,6 +653,7 @@ impl Assembly {
     async fn statement(
         &mut self,
         query: QueryEvent<'_>,
+        log: &Arc<dyn Log>,
         session: &mut Session,
     ) -> Result<Progressed, CaptureError> {
         let statement = classify(&query).map_err(|e| self.at(e))?;
@@ -596,10 +667,12 @@ impl Assembly {
                 Ok(Progressed::Nothing)
             }
             Statement::Savepoint => Ok(Progressed::Nothing),
+            Statement::Xa(verb, xid) => self.xa_statement(verb, xid, log, session).await,
             Statement::Commit => self.commit(session).await,
             Statement::Change { verb, tables } => {
-                // Foreign to row format. What it did to tables that are not captured is of no interest.
-                if tables.is_empty() || tables.iter().any(|(d, t)| self.filter.matches(d, t)) {
+                // Foreign to row format. The table that it names is not all that it may change (triggers, functions), so only databases
+                // without a captured table are of no interest.
+                if tables.is_empty() || tables.iter().any(|(d, _)| self.filter.touches(d, "")) {
                     return Err(StreamError::StatementChange {
                         gtid: open.transaction.gtid,
                         file: self.file.clone(),
@@ -624,6 +697,7 @@ impl Assembly {
                     _ if tables.is_empty() => DdlEffect::None,
                     _ => effect,
                 };
+                self.counters.statements += 1;
                 let goes_on = rows_follow || open.begun;
                 if !goes_on {
                     may_end?;
@@ -653,6 +727,8 @@ impl Assembly {
                         tables,
                     };
                     session.append(Body::Ddl(ddl)).await?;
+                    open.captured = true;
+                    self.counters.statements_written += 1;
                     open.transaction.chunk += 1;
                 }
                 if goes_on {
@@ -672,10 +748,15 @@ impl Assembly {
         self.counters.newest = Some(gtid);
         self.counters.newest_commit_us = open.transaction.original_commit_us;
         self.spare = open.changes;
-        match open.known {
-            true => Progressed::Nothing,
-            false => Progressed::Transaction(gtid),
+        if open.known {
+            return Progressed::Nothing;
         }
+        self.appended.insert(gtid);
+        match open.captured {
+            true => self.counters.transactions_written += 1,
+            false => self.counters.transactions_filtered += 1,
+        }
+        Progressed::Transaction(gtid)
     }
 
     fn at(&self, reason: DecodeError) -> CaptureError {

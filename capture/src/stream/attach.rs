@@ -11,7 +11,7 @@ use binferry_schemas::{
     record::{FoldState, Newest, Start},
 };
 use binferry_transport::{log::Log, resume::tail_state, session::Session};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{CaptureOptions, From, error::StreamError};
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     dump::{Request, choose_server_id},
     error::{CaptureError, Permanent},
     preflight::{self, Severity, SourceFacts, Wanted},
+    retry::{Verdict, verdict},
 };
 
 /// How long, and how often, a transaction that only the log has is looked for at the source.
@@ -76,7 +77,12 @@ pub async fn attach(
     let before = tail_state(log.as_ref()).await?;
     let facts = facts(connection, &before.set).await?;
     let base = match before.sites.is_empty() {
-        true => first_base(options.from.as_ref(), &facts)?,
+        true => {
+            if options.from == Some(From::Now) {
+                nothing_prepared(connection).await?;
+            }
+            first_base(options.from.as_ref(), &facts)?
+        }
         false => GtidSet::new(),
     };
     belongs(options, &before, &base, &facts, &server)?;
@@ -126,7 +132,10 @@ pub async fn attach(
 
 /// What the source says, read after the log was. A server sends a transaction to its replicas a moment before it is in gtid_executed, and
 /// another capture may have logged it by then: what the log alone seems to have is asked for again.
-async fn facts(connection: &mut Connection, logged: &GtidSet) -> Result<SourceFacts, CaptureError> {
+pub(super) async fn facts(
+    connection: &mut Connection,
+    logged: &GtidSet,
+) -> Result<SourceFacts, CaptureError> {
     let mut facts = SourceFacts::read(connection).await?;
     for _ in 0..SETTLE.1 {
         if facts.errant(logged).is_empty() {
@@ -136,6 +145,27 @@ async fn facts(connection: &mut Connection, logged: &GtidSet) -> Result<SourceFa
         facts = SourceFacts::read(connection).await?;
     }
     Ok(facts)
+}
+
+/// A transaction that is prepared now would commit without its changes in the log. A user without the privilege to ask learns of it at the
+/// XA COMMIT, which stops the capture.
+async fn nothing_prepared(connection: &mut Connection) -> Result<(), CaptureError> {
+    let rows = match connection.query("XA RECOVER CONVERT XID").await {
+        Ok(rows) => rows,
+        Err(error) if verdict(&error) == Verdict::Retry => return Err(error),
+        Err(error) => {
+            info!(%error, "whether XA transactions are prepared on the source cannot be asked (XA_RECOVER_ADMIN)");
+            return Ok(());
+        }
+    };
+    let xids: Vec<String> = (0..).map_while(|row| rows.value(row, "data")).collect();
+    match xids.is_empty() {
+        true => Ok(()),
+        false => Err(StreamError::XaFromNow {
+            xids: xids.join(", "),
+        }
+        .into()),
+    }
 }
 
 /// What counts as present before a new log begins.

@@ -3,6 +3,7 @@
 use binferry_schemas::{
     fault::{Fault, Kind},
     gtid::{Gtid, GtidSet},
+    record::{Offset, Xid},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,34 @@ pub enum StreamError {
         position: u64,
         verb: String,
     },
+    #[error(
+        "the source holds XA transactions that were prepared before its present GTID set, and whose changes would be missing: {xids}"
+    )]
+    XaFromNow { xids: String },
+    #[error(
+        "{gtid} at {file}:{position} commits the XA transaction {xid}, which was prepared before the log begins: its changes are not in the log"
+    )]
+    XaUnknown {
+        gtid: Gtid,
+        file: String,
+        position: u64,
+        xid: Xid,
+    },
+    #[error(
+        "{gtid} at {file}:{position} is an XA transaction that is undone after its changes were written"
+    )]
+    XaUndone {
+        gtid: Gtid,
+        file: String,
+        position: u64,
+    },
+    #[error("the prepared XA transaction {xid} ({gtid}), which the log should hold at offset {}, {reason}", offset.0)]
+    XaBroken {
+        xid: Xid,
+        gtid: Gtid,
+        offset: Offset,
+        reason: &'static str,
+    },
     #[error("{event} at {file}:{position} lies outside a transaction")]
     OutsideTransaction {
         event: &'static str,
@@ -60,6 +89,26 @@ pub enum StreamError {
         gtid: Gtid,
         file: String,
         position: u64,
+    },
+    #[error("the binlog file {file} ends in the middle of {gtid}")]
+    CutOff { gtid: Gtid, file: String },
+    #[error("{gtid} at {file}:{position} comes out of sequence: the log holds it already")]
+    SentAgain {
+        gtid: Gtid,
+        file: String,
+        position: u64,
+    },
+    #[error(
+        "transactions are lost: the source states at the beginning of {file} that it has executed them before, and it has not sent them: {missing}"
+    )]
+    Lost { file: String, missing: GtidSet },
+    #[error(
+        "transactions are lost: the source has executed them before {file}:{position}, where the stream has ended, and it has not sent them: {missing}"
+    )]
+    NotAll {
+        file: String,
+        position: u64,
+        missing: GtidSet,
     },
     #[error("a row event at {file}:{position} ({gtid}) has no table map for table id {table_id}")]
     NoTableMap {
@@ -92,7 +141,8 @@ impl Fault for StreamError {
             | Self::FromUnknown { .. }
             | Self::FromPurged { .. }
             | Self::FilterWidened { .. }
-            | Self::OtherSite { .. } => Kind::Configuration,
+            | Self::OtherSite { .. }
+            | Self::XaFromNow { .. } => Kind::Configuration,
             Self::At { reason, .. } => reason.kind(),
             Self::Within { error, .. } => error.kind(),
             Self::Encoded => Kind::Defect,
@@ -115,6 +165,21 @@ impl Fault for StreamError {
             Self::StatementChange { .. } => {
                 "let every session of the source use binlog_format=ROW; copy the table again, and start a new log behind this transaction".into()
             }
+            Self::XaFromNow { .. } => {
+                "end them on the source (XA RECOVER lists them, XA COMMIT or XA ROLLBACK ends them), then start; or begin with --from at a GTID set before they were prepared".into()
+            }
+            Self::XaUnknown { .. } => {
+                "copy the data again, which has the transaction's changes now, and start a new log behind it (--from with the GTID set of that copy)".into()
+            }
+            Self::XaUndone { .. } => {
+                "use InnoDB for all tables that change in the same transactions as captured ones".into()
+            }
+            Self::XaBroken { .. } => {
+                "keep the log for longer than XA transactions stay prepared; copy the data again, and start a new log behind it".into()
+            }
+            Self::Lost { .. } | Self::NotAll { .. } => {
+                "look for these transactions in the source's binlogs (mysqlbinlog --include-gtids=…): gtid_purged that was set by hand, or binlogs that were copied or cut, leave such gaps; copy the data again, and start a new log behind it".into()
+            }
             Self::At { reason, .. } => return reason.hint(),
             Self::Within { error, .. } => return error.hint(),
             Self::OutOfSequence { .. } => {
@@ -125,6 +190,8 @@ impl Fault for StreamError {
                 "after RESET MASTER (or on a restored copy of the server) start with a new log and a new copy of the data".into()
             }
             Self::OutsideTransaction { .. }
+            | Self::CutOff { .. }
+            | Self::SentAgain { .. }
             | Self::Unfinished { .. }
             | Self::NoTableMap { .. } => "check the binlog file on the source with mysqlbinlog --verify-binlog-checksum".into(),
         })

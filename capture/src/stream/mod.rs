@@ -4,6 +4,7 @@
 //! and dumps what the fold lacks. Nothing is kept from an attempt that failed: what was durable is in the log, the rest is sent again.
 //! A transaction that was cut off is void for every reader as soon as the next `Start` stands in the log.
 
+pub mod account;
 pub mod assembly;
 pub mod attach;
 mod attach_files;
@@ -46,7 +47,7 @@ use crate::{
     preflight::SourceFacts,
     retry::{Verdict, backoff, verdict},
 };
-use assembly::{Assembly, Progressed};
+use assembly::{Assembly, Counters, Progressed};
 use events::{Events, Filled};
 
 pub use events::Extent;
@@ -92,6 +93,8 @@ pub struct Progress {
     /// Microseconds between the newest commit on the source and now; 0 when nothing is waiting.
     pub lag_us: u64,
     pub newest: Option<Gtid>,
+    /// Of this connection.
+    pub counters: Counters,
     pub connects: u64,
     /// While the log takes nothing: what has been read since is not durable.
     pub stall: Option<Stall>,
@@ -181,9 +184,20 @@ async fn attempt(
         cancel,
         progress,
     };
-    carrying
+    let held = carrying
         .carry(dump, attached.session, attached.expect)
-        .await
+        .await?;
+    let (file, position) = {
+        let progress = progress.borrow();
+        (progress.file.clone(), progress.position)
+    };
+    let ended = account::Ended {
+        file: &file,
+        position,
+        held: &held,
+    };
+    account::ask(server, &ended).await?;
+    Ok(held)
 }
 
 /// What an attempt does not change.
@@ -202,6 +216,10 @@ impl Carrying<'_> {
         mut session: Session,
         expect: Option<Newest>,
     ) -> Result<GtidSet, CaptureError> {
+        self.progress.send_modify(|p| {
+            p.file.clear();
+            p.position = 0;
+        });
         let followed = match events {
             Ok(events) => {
                 self.progress.send_modify(|p| {
@@ -247,6 +265,7 @@ impl Carrying<'_> {
         let mut assembly = Assembly::new(options.filter.clone(), log.record_bytes(), expect);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut copies_due = false;
         loop {
             let mut looked = 0u32;
             while let Some(event) = events.buffered()? {
@@ -257,18 +276,26 @@ impl Carrying<'_> {
                     }
                     if missing.is_empty() && !assembly.is_expecting() {
                         session.flush().await?;
+                        session.tell(assembly.counts());
                         report(&assembly, events.extent(), progress, false);
                         return Ok(());
                     }
+                }
+                if copies_due && !assembly.is_open() {
+                    copies_due = false;
+                    assembly.copy_old(log, session).await?;
                 }
                 looked += 1;
                 if looked == LOOK_EVERY {
                     looked = 0;
                     report(&assembly, events.extent(), progress, false);
                     if cancel.is_cancelled() {
+                        session.tell(assembly.counts());
                         return Ok(());
                     }
+                    session.tell(assembly.counts());
                     session.tick().await?;
+                    copies_due = true;
                 }
             }
             // Nothing more lies in the buffer: what is whole goes to the log at once, so the load itself sets the size of a batch.
@@ -279,15 +306,23 @@ impl Carrying<'_> {
             let filled = loop {
                 tokio::select! {
                     biased;
-                    () = cancel.cancelled() => return Ok(()),
+                    () = cancel.cancelled() => {
+                        session.tell(assembly.counts());
+                        return Ok(());
+                    }
                     filled = &mut filled => break filled?,
-                    _ = tick.tick() => session.tick().await?,
+                    _ = tick.tick() => {
+                        session.tell(assembly.counts());
+                        session.tick().await?;
+                        assembly.copy_old(log, session).await?;
+                    }
                 }
             };
             if filled == Filled::End {
                 break;
             }
         }
+        session.tell(assembly.counts());
         events.end(assembly.is_open())?;
         report(&assembly, events.extent(), progress, true);
         match missing {
@@ -332,6 +367,7 @@ fn report(
         p.position = assembly.position();
         (p.transactions, p.rows, p.bytes) = (counters.transactions, counters.rows, counters.bytes);
         p.newest = counters.newest;
+        p.counters = counters;
         p.extent = extent;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -1,6 +1,6 @@
 //! `Ddl`: a statement that is not a row change.
 
-use super::{RecordError, Transaction};
+use super::{RecordError, Transaction, Version};
 use crate::avro::{self, AvroError, Reader};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +66,8 @@ impl Ddl {
         out.push(0);
     }
 
-    pub(super) fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
-        let transaction = Transaction::take(input)?;
+    pub(super) fn take(input: &mut Reader<'_>, version: Version) -> Result<Self, RecordError> {
+        let transaction = Transaction::take(input, version)?;
         let statement = input.str()?.to_owned();
         let database = input.str()?.to_owned();
         // 64 flags: all bits are taken as they are.

@@ -1,12 +1,13 @@
 //! The envelope around a record's body.
 //!
 //! ```text
-//! fixed 16 incarnation | long sequence | union null/long checkpoint | union body: Start, WriteSet, Ddl, Checkpoint, Heartbeat
+//! fixed 16 incarnation | long sequence | union null/long checkpoint | union body: Start, WriteSet, Ddl, Checkpoint, Heartbeat,
+//!                                                                           and since version 2 XaPrepared
 //! ```
 
 use super::{
-    Body, Ddl, ENVELOPE_FINGERPRINT, FoldState, Header, Heartbeat, Incarnation, Offset, Record,
-    RecordError, Start, WriteSet, framing,
+    Body, Ddl, ENVELOPE_FINGERPRINT, ENVELOPE_VERSIONS, FoldState, Header, Heartbeat, Incarnation,
+    Offset, Record, RecordError, Start, Version, WriteSet, XaPrepared, framing,
 };
 use crate::{
     avro::{self, AvroError, Reader},
@@ -21,16 +22,26 @@ pub(super) enum Branch {
     Ddl,
     Checkpoint,
     Heartbeat,
+    XaPrepared,
 }
 
 impl Branch {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Start,
         Self::WriteSet,
         Self::Ddl,
         Self::Checkpoint,
         Self::Heartbeat,
+        Self::XaPrepared,
     ];
+
+    /// How many there are.
+    fn count(version: Version) -> u8 {
+        match version {
+            Version::One => 5,
+            Version::Two => 6,
+        }
+    }
 }
 
 impl Header {
@@ -52,12 +63,25 @@ impl Header {
     }
 }
 
-/// The framing, the header and the body's branch; the body is what is left.
-pub(super) fn open(bytes: &[u8]) -> Result<(Header, Branch, Reader<'_>), RecordError> {
-    let mut input = framing::take(bytes, ENVELOPE_FINGERPRINT)?;
+pub(super) struct Opened<'a> {
+    pub header: Header,
+    pub branch: Branch,
+    pub version: Version,
+    /// The body.
+    pub input: Reader<'a>,
+}
+
+/// Reads the framing, the header and the body's branch.
+pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, RecordError> {
+    let (version, mut input) = framing::take(bytes, &ENVELOPE_VERSIONS)?;
     let header = Header::take(&mut input)?;
-    let branch = Branch::ALL[usize::from(input.branch(Branch::ALL.len() as u8)?)];
-    Ok((header, branch, input))
+    let branch = Branch::ALL[usize::from(input.branch(Branch::count(version))?)];
+    Ok(Opened {
+        header,
+        branch,
+        version,
+        input,
+    })
 }
 
 impl Record<'_> {
@@ -72,6 +96,7 @@ impl Record<'_> {
             Body::Ddl(_) => Branch::Ddl,
             Body::Checkpoint(_) => Branch::Checkpoint,
             Body::Heartbeat(_) => Branch::Heartbeat,
+            Body::XaPrepared(_) => Branch::XaPrepared,
         };
         avro::put_long(out, branch as i64);
         match &self.body {
@@ -79,41 +104,40 @@ impl Record<'_> {
             Body::WriteSet(write_set) => write_set.put(out),
             Body::Ddl(ddl) => ddl.put(out),
             Body::Checkpoint(state) => state.put(out),
-            Body::Heartbeat(heartbeat) => avro::put_long(out, heartbeat.at_us as i64),
+            Body::Heartbeat(heartbeat) => heartbeat.put(out),
+            Body::XaPrepared(prepared) => prepared.put(out),
         }
     }
 
-    /// What `encode` reserves: at least the bytes of a write-set; the rare kinds are left to grow.
+    /// What `encode` reserves: at least the bytes of a write-set; the other kinds are left to grow.
     pub fn size(&self) -> usize {
         Header::SIZE
             + match &self.body {
                 Body::WriteSet(write_set) => write_set.size(),
-                Body::Heartbeat(_) => avro::LONG_MAX,
-                Body::Start(_) | Body::Ddl(_) | Body::Checkpoint(_) => 0,
+                Body::XaPrepared(prepared) => prepared.size(),
+                Body::Start(_) | Body::Ddl(_) | Body::Checkpoint(_) | Body::Heartbeat(_) => 0,
             }
     }
 }
 
 impl<'a> Record<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
-        let (header, branch, mut input) = open(bytes)?;
+        let Opened {
+            header,
+            branch,
+            version,
+            mut input,
+        } = open(bytes)?;
         let body = match branch {
             Branch::Start => Body::Start(Start::take(&mut input)?),
-            Branch::WriteSet => Body::WriteSet(WriteSet::take(&mut input)?),
-            Branch::Ddl => Body::Ddl(Ddl::take(&mut input)?),
-            Branch::Checkpoint => Body::Checkpoint(FoldState::take(&mut input)?),
-            Branch::Heartbeat => Body::Heartbeat(Heartbeat::take(&mut input)?),
+            Branch::WriteSet => Body::WriteSet(WriteSet::take(&mut input, version)?),
+            Branch::Ddl => Body::Ddl(Ddl::take(&mut input, version)?),
+            Branch::Checkpoint => Body::Checkpoint(FoldState::take(&mut input, version)?),
+            Branch::Heartbeat => Body::Heartbeat(Heartbeat::take(&mut input, version)?),
+            Branch::XaPrepared => Body::XaPrepared(XaPrepared::take(&mut input)?),
         };
         input.finish()?;
         Ok(Self { header, body })
-    }
-}
-
-impl Heartbeat {
-    pub(super) fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
-        Ok(Self {
-            at_us: input.unsigned()?,
-        })
     }
 }
 

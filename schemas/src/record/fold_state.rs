@@ -5,7 +5,7 @@
 //! ```
 
 use super::{
-    FOLD_FINGERPRINT, Incarnation, Offset, RecordError,
+    FOLD_FINGERPRINT, FOLD_VERSIONS, Incarnation, Offset, RecordError, Version, Xid,
     envelope::{put_optional, take_optional},
     framing,
     transaction::{put_gtid, take_gtid, take_u32},
@@ -45,6 +45,8 @@ pub struct SiteState {
     pub next: Option<u64>,
     pub filter: String,
     pub open: Option<OpenTransaction>,
+    /// XA transactions that are prepared and have not ended, in the order of their last chunks.
+    pub prepared: Vec<Prepared>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +56,21 @@ pub struct OpenTransaction {
     pub first: Offset,
     pub next_chunk: u32,
 }
+
+/// A prepared XA transaction, and where its changes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    pub xid: Xid,
+    /// Of its XA PREPARE.
+    pub gtid: Gtid,
+    /// Offset of its first chunk, or of that of its newest copy.
+    pub first: Offset,
+    /// Offset of its last chunk, the `XaPrepared`.
+    pub last: Offset,
+    /// As the `XaPrepared` has it.
+    pub at_us: u64,
+}
+
 impl FoldState {
     /// The bytes of a progress row.
     pub fn encode(&self) -> Vec<u8> {
@@ -65,8 +82,8 @@ impl FoldState {
 
     /// Back from the bytes of a progress row.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        let mut input = framing::take(bytes, FOLD_FINGERPRINT)?;
-        let state = Self::take(&mut input)?;
+        let (version, mut input) = framing::take(bytes, &FOLD_VERSIONS)?;
+        let state = Self::take(&mut input, version)?;
         input.finish()?;
         Ok(state)
     }
@@ -93,7 +110,7 @@ impl FoldState {
         out.push(0);
     }
 
-    pub(super) fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
+    pub(super) fn take(input: &mut Reader<'_>, version: Version) -> Result<Self, RecordError> {
         let log = Uuid::from_bytes(input.fixed()?);
         let offset = Offset(input.unsigned()?);
         let set = input.str()?.parse()?;
@@ -108,7 +125,7 @@ impl FoldState {
         };
         let mut sites = Vec::new();
         input.array(|input| -> Result<(), RecordError> {
-            sites.push(SiteState::take(input)?);
+            sites.push(SiteState::take(input, version)?);
             Ok(())
         })?;
         Ok(Self {
@@ -137,9 +154,16 @@ impl SiteState {
                 avro::put_long(out, i64::from(open.next_chunk));
             }
         }
+        if !self.prepared.is_empty() {
+            avro::put_long(out, self.prepared.len() as i64);
+            for prepared in &self.prepared {
+                prepared.put(out);
+            }
+        }
+        out.push(0);
     }
 
-    fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
+    fn take(input: &mut Reader<'_>, version: Version) -> Result<Self, RecordError> {
         Ok(Self {
             site: input.str()?.to_owned(),
             server: Uuid::from_bytes(input.fixed()?),
@@ -155,6 +179,37 @@ impl SiteState {
             } else {
                 None
             },
+            prepared: match version {
+                Version::One => Vec::new(),
+                Version::Two => {
+                    let mut prepared = Vec::new();
+                    input.array(|input| -> Result<(), RecordError> {
+                        prepared.push(Prepared::take(input)?);
+                        Ok(())
+                    })?;
+                    prepared
+                }
+            },
+        })
+    }
+}
+
+impl Prepared {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.xid.put(out);
+        put_gtid(out, &self.gtid);
+        avro::put_long(out, self.first.0 as i64);
+        avro::put_long(out, self.last.0 as i64);
+        avro::put_long(out, self.at_us as i64);
+    }
+
+    fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
+        Ok(Self {
+            xid: Xid::take(input)?,
+            gtid: take_gtid(input)?,
+            first: Offset(input.unsigned()?),
+            last: Offset(input.unsigned()?),
+            at_us: input.unsigned()?,
         })
     }
 }

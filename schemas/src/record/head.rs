@@ -1,11 +1,9 @@
 //! The part of a record that the fold needs, read without the tables and changes.
 
 use super::{
-    Body, FoldState, Header, Heartbeat, Record, RecordError, Start, Transaction,
-    envelope::{Branch, open},
-    transaction::{take_gtid, take_u32},
+    Body, FoldState, Header, Heartbeat, PreparedHead, Record, RecordError, Start, TransactionHead,
+    envelope::{Branch, Opened, open},
 };
-use crate::{avro::Reader, gtid::Gtid};
 
 /// A record without what only an applier needs. Decoding one does not read (or check) the rest of a write-set or a DDL statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,16 +19,7 @@ pub enum HeadBody {
     Ddl(TransactionHead),
     Checkpoint(FoldState),
     Heartbeat(Heartbeat),
-}
-
-/// See [`Transaction`](super::Transaction) for the fields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TransactionHead {
-    pub gtid: Gtid,
-    pub original_commit_us: u64,
-    pub immediate_commit_us: u64,
-    pub chunk: u32,
-    pub last: bool,
+    XaPrepared(PreparedHead),
 }
 
 impl Head {
@@ -42,6 +31,7 @@ impl Head {
             Body::Ddl(ddl) => HeadBody::Ddl((&ddl.transaction).into()),
             Body::Checkpoint(state) => HeadBody::Checkpoint(state.clone()),
             Body::Heartbeat(heartbeat) => HeadBody::Heartbeat(heartbeat.clone()),
+            Body::XaPrepared(prepared) => HeadBody::XaPrepared(prepared.into()),
         };
         Self {
             header: record.header,
@@ -50,51 +40,49 @@ impl Head {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        let (header, branch, mut input) = open(bytes)?;
+        let Opened {
+            header,
+            branch,
+            version,
+            mut input,
+        } = open(bytes)?;
         let body = match branch {
             Branch::Start => HeadBody::Start(Start::take(&mut input)?),
-            Branch::Checkpoint => HeadBody::Checkpoint(FoldState::take(&mut input)?),
-            Branch::Heartbeat => HeadBody::Heartbeat(Heartbeat::take(&mut input)?),
+            Branch::Checkpoint => HeadBody::Checkpoint(FoldState::take(&mut input, version)?),
+            Branch::Heartbeat => HeadBody::Heartbeat(Heartbeat::take(&mut input, version)?),
+            // The rest of these is not read.
             Branch::WriteSet => {
-                let head = TransactionHead::take(&mut input)?;
+                let head = TransactionHead::take(&mut input, version)?;
                 return Ok(Self {
                     header,
                     body: HeadBody::WriteSet(head),
                 });
             }
             Branch::Ddl => {
-                let head = TransactionHead::take(&mut input)?;
+                let head = TransactionHead::take(&mut input, version)?;
                 return Ok(Self {
                     header,
                     body: HeadBody::Ddl(head),
+                });
+            }
+            Branch::XaPrepared => {
+                let head = PreparedHead::take(&mut input)?;
+                return Ok(Self {
+                    header,
+                    body: HeadBody::XaPrepared(head),
                 });
             }
         };
         input.finish()?;
         Ok(Self { header, body })
     }
-}
 
-impl From<&Transaction> for TransactionHead {
-    fn from(transaction: &Transaction) -> Self {
-        Self {
-            gtid: transaction.gtid,
-            original_commit_us: transaction.original_commit_us,
-            immediate_commit_us: transaction.immediate_commit_us,
-            chunk: transaction.chunk,
-            last: transaction.last,
+    /// Of the transaction that the record is a chunk of.
+    pub fn transaction(&self) -> Option<&TransactionHead> {
+        match &self.body {
+            HeadBody::WriteSet(chunk) | HeadBody::Ddl(chunk) => Some(chunk),
+            HeadBody::XaPrepared(prepared) => Some(&prepared.transaction),
+            HeadBody::Start(_) | HeadBody::Checkpoint(_) | HeadBody::Heartbeat(_) => None,
         }
-    }
-}
-
-impl TransactionHead {
-    fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
-        Ok(Self {
-            gtid: take_gtid(input)?,
-            original_commit_us: input.unsigned()?,
-            immediate_commit_us: input.unsigned()?,
-            chunk: take_u32(input)?,
-            last: input.boolean()?,
-        })
     }
 }

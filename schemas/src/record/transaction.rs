@@ -5,7 +5,7 @@
 //! ```
 
 use super::{
-    Offset, RecordError,
+    Offset, RecordError, Version, XaEnd,
     envelope::{put_optional, take_optional},
 };
 use crate::{
@@ -31,12 +31,18 @@ pub struct Transaction {
     /// From 0.
     pub chunk: u32,
     pub last: bool,
+    /// In the last chunk of a transaction that ends a prepared one.
+    pub xa_end: Option<XaEnd>,
 }
 
 impl Transaction {
     /// Most bytes that [`put`](Self::put) writes.
     pub(super) fn size(&self) -> usize {
-        GTID_MAX + 8 * avro::LONG_MAX + 2 + avro::bytes_len(self.file.len())
+        GTID_MAX
+            + 8 * avro::LONG_MAX
+            + 3
+            + avro::bytes_len(self.file.len())
+            + self.xa_end.as_ref().map_or(0, XaEnd::size)
     }
 
     // The fields that a fold needs come first: see `Head`.
@@ -46,6 +52,13 @@ impl Transaction {
         avro::put_long(out, self.immediate_commit_us as i64);
         avro::put_long(out, i64::from(self.chunk));
         avro::put_boolean(out, self.last);
+        match &self.xa_end {
+            None => out.push(0),
+            Some(end) => {
+                out.push(2);
+                end.put(out);
+            }
+        }
         avro::put_long(out, self.last_committed);
         avro::put_long(out, self.sequence_number);
         put_optional(out, self.seen.map(|offset| offset.0));
@@ -53,22 +66,63 @@ impl Transaction {
         avro::put_long(out, self.position as i64);
     }
 
-    pub(super) fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
-        let gtid = take_gtid(input)?;
-        let original_commit_us = input.unsigned()?;
-        let immediate_commit_us = input.unsigned()?;
-        let chunk = take_u32(input)?;
+    pub(super) fn take(input: &mut Reader<'_>, version: Version) -> Result<Self, RecordError> {
+        let head = TransactionHead::take(input, version)?;
         Ok(Self {
-            gtid,
-            original_commit_us,
-            immediate_commit_us,
-            chunk,
-            last: input.boolean()?,
+            gtid: head.gtid,
+            original_commit_us: head.original_commit_us,
+            immediate_commit_us: head.immediate_commit_us,
+            chunk: head.chunk,
+            last: head.last,
+            xa_end: head.xa_end,
             last_committed: input.long()?,
             sequence_number: input.long()?,
             seen: take_optional(input)?.map(Offset),
             file: input.str()?.to_owned(),
             position: input.unsigned()?,
+        })
+    }
+}
+
+/// What a fold needs of a [`Transaction`], with its fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionHead {
+    pub gtid: Gtid,
+    pub original_commit_us: u64,
+    pub immediate_commit_us: u64,
+    pub chunk: u32,
+    pub last: bool,
+    pub xa_end: Option<XaEnd>,
+}
+
+impl From<&Transaction> for TransactionHead {
+    fn from(transaction: &Transaction) -> Self {
+        Self {
+            gtid: transaction.gtid,
+            original_commit_us: transaction.original_commit_us,
+            immediate_commit_us: transaction.immediate_commit_us,
+            chunk: transaction.chunk,
+            last: transaction.last,
+            xa_end: transaction.xa_end.clone(),
+        }
+    }
+}
+
+impl TransactionHead {
+    pub(super) fn take(input: &mut Reader<'_>, version: Version) -> Result<Self, RecordError> {
+        Ok(Self {
+            gtid: take_gtid(input)?,
+            original_commit_us: input.unsigned()?,
+            immediate_commit_us: input.unsigned()?,
+            chunk: take_u32(input)?,
+            last: input.boolean()?,
+            xa_end: match version {
+                Version::One => None,
+                Version::Two => match input.optional()? {
+                    false => None,
+                    true => Some(XaEnd::take(input)?),
+                },
+            },
         })
     }
 }

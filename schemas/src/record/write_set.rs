@@ -7,7 +7,7 @@
 //! Without changes, the array is its end, `00`, alone. Other ways of Avro to write the array are refused: only its writer's own bytes
 //! can match the checksum.
 
-use super::{Changes, RecordError, Transaction};
+use super::{Changes, RecordError, Transaction, Version};
 use crate::{
     avro::{self, AvroError, Reader},
     fingerprint::Fingerprint,
@@ -63,8 +63,8 @@ impl WriteSet<'_> {
 }
 
 impl<'a> WriteSet<'a> {
-    pub(super) fn take(input: &mut Reader<'a>) -> Result<Self, RecordError> {
-        let transaction = Transaction::take(input)?;
+    pub(super) fn take(input: &mut Reader<'a>, version: Version) -> Result<Self, RecordError> {
+        let transaction = Transaction::take(input, version)?;
         let mut tables = Vec::new();
         input.array(|input| -> Result<(), RecordError> {
             tables.push(TableRef {

@@ -25,10 +25,13 @@ fn canonical_fingerprint(schema: &Schema) -> Fingerprint {
 #[test]
 fn the_fingerprints_are_those_of_the_canonical_forms() {
     assert_eq!(
-        canonical_fingerprint(&parse("envelope.avsc")),
+        canonical_fingerprint(&parse("v2/envelope.avsc")),
         ENVELOPE_FINGERPRINT
     );
-    assert_eq!(canonical_fingerprint(&parse("fold.avsc")), FOLD_FINGERPRINT);
+    assert_eq!(
+        canonical_fingerprint(&parse("v2/fold.avsc")),
+        FOLD_FINGERPRINT
+    );
 }
 
 /// Decodes a datum; all of it must be used.
@@ -44,9 +47,9 @@ fn decode(schema: &Schema, mut bytes: &[u8]) -> Avro {
 
 #[test]
 fn row_datums_hold_the_same_values() {
-    let schema = parse("rows/all_types.avsc");
+    let schema = parse("v1/rows/all_types.avsc");
     for (name, row) in samples::rows() {
-        let bytes = golden::read(&format!("rows/all_types.{name}.datum"));
+        let bytes = golden::read(&format!("v1/rows/all_types.{name}.datum"));
         let Avro::Record(fields) = decode(&schema, &bytes) else {
             panic!("not a record");
         };
@@ -118,10 +121,10 @@ fn uuid(uuid: binferry_schemas::gtid::Uuid) -> Avro {
 
 #[test]
 fn records_hold_the_same_values() {
-    let schema = parse("envelope.avsc");
+    let schema = parse("v2/envelope.avsc");
     let changes = samples::changes();
     for (name, record) in samples::records(&changes) {
-        let bytes = golden::read(&format!("records/{name}.bin"));
+        let bytes = golden::read(&format!("v2/records/{name}.bin"));
         assert_eq!(bytes[..2], [0xc3, 0x01]);
         assert_eq!(bytes[2..10], ENVELOPE_FINGERPRINT.0.to_le_bytes());
         let envelope = fields(decode(&schema, &bytes[10..]));
@@ -149,6 +152,24 @@ fn records_hold_the_same_values() {
             (3, Body::Checkpoint(state)) => check_checkpoint(&body, state),
             (4, Body::Heartbeat(heartbeat)) => {
                 assert_eq!(body["at_us"], Avro::Long(heartbeat.at_us as i64));
+                if let Some(counts) = &heartbeat.counts {
+                    let Avro::Union(1, stated) = &body["counts"] else {
+                        panic!("counts are not there");
+                    };
+                    let Avro::Map(stated) = fields(stated.as_ref().clone())["counts"].clone()
+                    else {
+                        panic!("counts are not a map");
+                    };
+                    assert_eq!(stated.len(), counts.counts.len());
+                    for (name, count) in &counts.counts {
+                        assert_eq!(stated[name], Avro::Long(*count as i64));
+                    }
+                }
+            }
+            (5, Body::XaPrepared(prepared)) => {
+                assert_eq!(body["at_us"], Avro::Long(prepared.at_us as i64));
+                check_xid(&body["xid"], &prepared.xid);
+                check_write_set(&body, &prepared.write_set);
             }
             (branch, body) => panic!("branch {branch} for {body:?}"),
         }
@@ -166,6 +187,16 @@ fn check_write_set(body: &HashMap<String, Avro>, write_set: &WriteSet<'_>) {
         transaction["last"],
         Avro::Boolean(write_set.transaction.last)
     );
+
+    match (&transaction["xa_end"], &write_set.transaction.xa_end) {
+        (Avro::Union(0, _), None) => {}
+        (Avro::Union(1, stated), Some(end)) => {
+            let stated = fields(stated.as_ref().clone());
+            check_xid(&stated["xid"], &end.xid);
+            assert_eq!(stated["committed"], Avro::Boolean(end.committed));
+        }
+        (stated, end) => panic!("xa_end is {stated:?}, not {end:?}"),
+    }
 
     let Avro::Array(changes) = &body["changes"] else {
         panic!("changes are not an array");
@@ -196,6 +227,13 @@ fn check_write_set(body: &HashMap<String, Avro>, write_set: &WriteSet<'_>) {
     assert_eq!(body["crc"], Avro::Long(i64::from(crc)));
 }
 
+fn check_xid(stated: &Avro, xid: &Xid) {
+    let stated = fields(stated.clone());
+    assert_eq!(stated["format"], Avro::Long(i64::from(xid.format)));
+    assert_eq!(stated["gtrid"], Avro::Bytes(xid.gtrid.clone()));
+    assert_eq!(stated["bqual"], Avro::Bytes(xid.bqual.clone()));
+}
+
 fn check_checkpoint(body: &HashMap<String, Avro>, state: &FoldState) {
     assert_eq!(body["log"], uuid(state.log));
     assert_eq!(body["offset"], Avro::Long(state.offset.0 as i64));
@@ -212,20 +250,30 @@ fn check_checkpoint(body: &HashMap<String, Avro>, state: &FoldState) {
             Some(next) => Avro::Union(1, Box::new(Avro::Long(next as i64))),
         };
         assert_eq!(site["next"], next);
+        let Avro::Array(prepared) = &site["prepared"] else {
+            panic!("prepared is not an array");
+        };
+        assert_eq!(prepared.len(), expected.prepared.len());
+        for (stated, prepared) in prepared.iter().zip(&expected.prepared) {
+            let stated = fields(stated.clone());
+            check_xid(&stated["xid"], &prepared.xid);
+            assert_eq!(stated["first"], Avro::Long(prepared.first.0 as i64));
+            assert_eq!(stated["last"], Avro::Long(prepared.last.0 as i64));
+        }
     }
 }
 
 #[test]
 fn a_fold_state_on_its_own_is_a_checkpoint() {
-    let bytes = golden::read("fold_state.bin");
+    let bytes = golden::read("v2/fold_state.bin");
     assert_eq!(bytes[2..10], FOLD_FINGERPRINT.0.to_le_bytes());
-    let body = fields(decode(&parse("fold.avsc"), &bytes[10..]));
-    check_checkpoint(&body, &samples::fold_state());
+    let body = fields(decode(&parse("v2/fold.avsc"), &bytes[10..]));
+    check_checkpoint(&body, &samples::fold_state_prepared());
 }
 
 #[test]
 fn odd_names_are_accepted() {
-    let Schema::Record(record) = parse("rows/odd_names.avsc") else {
+    let Schema::Record(record) = parse("v1/rows/odd_names.avsc") else {
         panic!("not a record");
     };
     assert_eq!(record.fields.len(), samples::odd_names().columns.len());

@@ -38,9 +38,14 @@ fn container(schema: &str, datums: &[Vec<u8>]) -> Vec<u8> {
 fn read() -> (RecordBatch, Vec<samples::Row>) {
     let (datums, rows): (Vec<_>, Vec<_>) = samples::rows()
         .into_iter()
-        .map(|(name, row)| (golden::read(&format!("rows/all_types.{name}.datum")), row))
+        .map(|(name, row)| {
+            (
+                golden::read(&format!("v1/rows/all_types.{name}.datum")),
+                row,
+            )
+        })
         .unzip();
-    let file = container(&golden::read_text("rows/all_types.avsc"), &datums);
+    let file = container(&golden::read_text("v1/rows/all_types.avsc"), &datums);
     let mut batches = ReaderBuilder::new().build(Cursor::new(file)).unwrap();
     let batch = batches.next().unwrap().unwrap();
     assert!(batches.next().is_none());

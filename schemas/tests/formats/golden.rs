@@ -1,4 +1,4 @@
-//! Golden files: what version 1 wrote is read, and is written, the same for ever.
+//! Golden files: what each version wrote is read for ever, and the newest one is written the same for ever. Rows have had one version.
 //!
 //! `BINFERRY_WRITE_GOLDEN=1 cargo test` adds files that are missing. It never changes one: a format that changes is a new version, with a
 //! folder of its own.
@@ -9,8 +9,11 @@ use binferry_schemas::{datum::Values, fingerprint::rabin, record::*, row::RowSch
 
 use crate::samples;
 
+/// The version of the records and fold states that is written.
+pub const NEWEST: &str = "v2";
+
 pub fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
 pub fn read(name: &str) -> Vec<u8> {
@@ -36,16 +39,21 @@ fn check(name: &str, bytes: &[u8]) {
 }
 
 #[test]
-fn the_published_schemas_are_those_of_version_1() {
-    check("envelope.avsc", ENVELOPE_SCHEMA.as_bytes());
-    check("fold.avsc", FOLD_SCHEMA.as_bytes());
+fn the_published_schemas_are_those_of_their_versions() {
+    check("v2/envelope.avsc", ENVELOPE_SCHEMA.as_bytes());
+    check("v2/fold.avsc", FOLD_SCHEMA.as_bytes());
+    for name in ["binferry", "fold"] {
+        let published = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("{name}.v1.avsc"));
+        let golden = format!("v1/{}.avsc", name.replace("binferry", "envelope"));
+        check(&golden, &fs::read(published).unwrap());
+    }
 }
 
 #[test]
 fn records_are_written_and_read_as_before() {
     let changes = samples::changes();
     for (name, record) in samples::records(&changes) {
-        let file = format!("records/{name}.bin");
+        let file = format!("{NEWEST}/records/{name}.bin");
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         check(&file, &bytes);
@@ -54,9 +62,26 @@ fn records_are_written_and_read_as_before() {
 }
 
 #[test]
+fn records_of_version_1_are_read() {
+    let changes = samples::changes();
+    for (name, record) in samples::of_version_1(&changes) {
+        let bytes = read(&format!("v1/records/{name}.bin"));
+        assert_eq!(Record::decode(&bytes).unwrap(), record, "{name}");
+        assert_eq!(Head::decode(&bytes).unwrap(), Head::of(&record), "{name}");
+    }
+    let state = FoldState::decode(&read("v1/fold_state.bin")).unwrap();
+    assert_eq!(state, samples::fold_state());
+}
+
+#[test]
 fn changes_are_read_as_before() {
-    let bytes = read("records/write_set.bin");
-    let Body::WriteSet(write_set) = Record::decode(&bytes).unwrap().body else {
+    for version in ["v1", NEWEST] {
+        changes_are_read(&read(&format!("{version}/records/write_set.bin")));
+    }
+}
+
+fn changes_are_read(bytes: &[u8]) {
+    let Body::WriteSet(write_set) = Record::decode(bytes).unwrap().body else {
         panic!("not a write-set");
     };
     let changes: Vec<_> = write_set.changes.iter().map(Result::unwrap).collect();
@@ -86,9 +111,12 @@ fn changes_are_read_as_before() {
 
 #[test]
 fn fold_states_are_written_and_read_as_before() {
-    let state = samples::fold_state();
-    check("fold_state.bin", &state.encode());
-    assert_eq!(FoldState::decode(&read("fold_state.bin")).unwrap(), state);
+    let state = samples::fold_state_prepared();
+    check("v2/fold_state.bin", &state.encode());
+    assert_eq!(
+        FoldState::decode(&read("v2/fold_state.bin")).unwrap(),
+        state
+    );
 }
 
 #[test]
@@ -97,7 +125,7 @@ fn row_schemas_are_written_and_read_as_before() {
         ("all_types", samples::all_types()),
         ("odd_names", samples::odd_names()),
     ] {
-        let file = format!("rows/{name}.avsc");
+        let file = format!("v1/rows/{name}.avsc");
         let (text, fingerprint) = schema.to_avro();
         check(&file, text.as_bytes());
         assert_eq!(RowSchema::from_avro(&read_text(&file)).unwrap(), schema);
@@ -109,7 +137,7 @@ fn row_schemas_are_written_and_read_as_before() {
 fn datums_are_written_and_read_as_before() {
     let schema = samples::all_types();
     for (name, row) in samples::rows() {
-        let file = format!("rows/all_types.{name}.datum");
+        let file = format!("v1/rows/all_types.{name}.datum");
         check(&file, &samples::encode(&schema, &row));
         let bytes = read(&file);
         let values: Vec<_> = Values::new(&schema, None, &bytes)

@@ -18,7 +18,7 @@ proptest! {
             let bytes = &bytes[6..];
             prop_assert_eq!(&Record::decode(bytes).unwrap(), record);
 
-            if let Body::WriteSet(_) | Body::Heartbeat(_) = record.body {
+            if let Body::WriteSet(_) | Body::XaPrepared(_) = record.body {
                 prop_assert!(bytes.len() <= record.size());
                 prop_assert!(record.size() - bytes.len() <= 256, "{} predicted, {} written", record.size(), bytes.len());
             }
@@ -31,15 +31,19 @@ proptest! {
                 (HeadBody::Heartbeat(head), Body::Heartbeat(beat)) => prop_assert_eq!(head, beat),
                 (HeadBody::WriteSet(head), Body::WriteSet(WriteSet { transaction, .. }))
                 | (HeadBody::Ddl(head), Body::Ddl(Ddl { transaction, .. })) => prop_assert_eq!(
-                    *head,
-                    TransactionHead {
+                    head,
+                    &TransactionHead {
                         gtid: transaction.gtid,
                         original_commit_us: transaction.original_commit_us,
                         immediate_commit_us: transaction.immediate_commit_us,
                         chunk: transaction.chunk,
                         last: transaction.last,
+                        xa_end: transaction.xa_end.clone(),
                     }
                 ),
+                (HeadBody::XaPrepared(head), Body::XaPrepared(prepared)) => {
+                    prop_assert_eq!(head, &prepared.into());
+                }
                 (head, body) => prop_assert!(false, "{head:?} of {body:?}"),
             }
             Ok(())

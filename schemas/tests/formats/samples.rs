@@ -376,6 +376,7 @@ fn transaction() -> Transaction {
         position: 4_294_967_300,
         chunk: 1,
         last: true,
+        xa_end: None,
     }
 }
 
@@ -385,6 +386,13 @@ fn header(sequence: u64) -> Header {
         sequence,
         checkpoint: (sequence > 0).then_some(Offset(17)),
     }
+}
+
+/// Those that version 1 could write.
+pub fn of_version_1(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
+    let mut records = records(changes);
+    records.truncate(7);
+    records
 }
 
 /// One of each kind of record, and the variants that matter. `changes` lends its memory.
@@ -419,6 +427,16 @@ pub fn records(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
             encoded: &[],
         },
     };
+    let xa_end = WriteSet {
+        transaction: Transaction {
+            xa_end: Some(XaEnd {
+                xid: xid(),
+                committed: true,
+            }),
+            ..transaction()
+        },
+        ..write_set.clone()
+    };
     let bare = FoldState {
         newest: None,
         sites: Vec::new(),
@@ -438,7 +456,7 @@ pub fn records(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
                 version: "0.1.0".to_owned(),
             }),
         ),
-        ("write_set", Body::WriteSet(write_set)),
+        ("write_set", Body::WriteSet(write_set.clone())),
         ("write_set_empty", Body::WriteSet(empty)),
         ("ddl", Body::Ddl(ddl())),
         ("checkpoint", Body::Checkpoint(fold_state())),
@@ -447,6 +465,36 @@ pub fn records(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
             "heartbeat",
             Body::Heartbeat(Heartbeat {
                 at_us: 1_795_000_000_000_000,
+                counts: None,
+            }),
+        ),
+        // Since version 2.
+        ("write_set_xa_end", Body::WriteSet(xa_end)),
+        (
+            "xa_prepared",
+            Body::XaPrepared(XaPrepared {
+                xid: xid(),
+                at_us: 1_795_000_000_000_001,
+                write_set,
+            }),
+        ),
+        (
+            "checkpoint_prepared",
+            Body::Checkpoint(fold_state_prepared()),
+        ),
+        (
+            "heartbeat_counts",
+            Body::Heartbeat(Heartbeat {
+                at_us: 1_795_000_000_000_000,
+                counts: Some(Counts {
+                    since_us: 1_794_000_000_000_000,
+                    counts: [
+                        ("rows.insert", 3),
+                        ("transactions.seen", u64::from(u32::MAX)),
+                    ]
+                    .map(|(name, count)| (name.to_owned(), count))
+                    .into(),
+                }),
             }),
         ),
     ]
@@ -470,6 +518,27 @@ fn ddl() -> Ddl {
         effect: DdlEffect::Define,
         tables: vec![("shop".to_owned(), "größe".to_owned())],
     }
+}
+
+fn xid() -> Xid {
+    Xid {
+        format: u32::MAX,
+        gtrid: b"global\0\xff".to_vec(),
+        bqual: Vec::new(),
+    }
+}
+
+/// As [`fold_state`], with a prepared XA transaction.
+pub fn fold_state_prepared() -> FoldState {
+    let mut state = fold_state();
+    state.sites[0].prepared = vec![Prepared {
+        xid: xid(),
+        gtid: Gtid::new(UUID_A, 5),
+        first: Offset(90),
+        last: Offset(95),
+        at_us: 1_795_000_000_000_001,
+    }];
+    state
 }
 
 pub fn fold_state() -> FoldState {
@@ -496,6 +565,7 @@ pub fn fold_state() -> FoldState {
                     first: Offset(1_000),
                     next_chunk: 3,
                 }),
+                prepared: Vec::new(),
             },
             SiteState {
                 site: "west".to_owned(),
@@ -504,6 +574,7 @@ pub fn fold_state() -> FoldState {
                 next: None,
                 filter: "shop.*".to_owned(),
                 open: None,
+                prepared: Vec::new(),
             },
         ],
     }

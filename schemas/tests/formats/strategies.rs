@@ -42,6 +42,15 @@ fn header() -> impl Strategy<Value = Header> {
     })
 }
 
+fn xid() -> impl Strategy<Value = Xid> {
+    let part = || vec(any::<u8>(), 0..64);
+    (any::<u32>(), part(), part()).prop_map(|(format, gtrid, bqual)| Xid {
+        format,
+        gtrid,
+        bqual,
+    })
+}
+
 fn transaction() -> impl Strategy<Value = Transaction> {
     (
         gtid(),
@@ -50,9 +59,10 @@ fn transaction() -> impl Strategy<Value = Transaction> {
         option::of(number()),
         text(),
         (any::<u32>(), any::<bool>()),
+        option::of((xid(), any::<bool>())),
     )
         .prop_map(
-            |(gtid, times, dependencies, seen, file, (chunk, last))| Transaction {
+            |(gtid, times, dependencies, seen, file, (chunk, last), xa_end)| Transaction {
                 gtid,
                 original_commit_us: times.0,
                 immediate_commit_us: times.1,
@@ -63,6 +73,7 @@ fn transaction() -> impl Strategy<Value = Transaction> {
                 file,
                 chunk,
                 last,
+                xa_end: xa_end.map(|(xid, committed)| XaEnd { xid, committed }),
             },
         )
 }
@@ -125,15 +136,18 @@ pub fn changes() -> impl Strategy<Value = Vec<OwnedChange>> {
 #[derive(Debug, Clone)]
 pub enum OwnedBody {
     WriteSet(Transaction, Vec<TableRef>),
+    XaPrepared(Xid, u64, Transaction, Vec<TableRef>),
     Other(Body<'static>),
 }
 
 fn body() -> impl Strategy<Value = OwnedBody> {
-    let table = (text(), text(), any::<u64>()).prop_map(|(database, table, schema)| TableRef {
-        database,
-        table,
-        schema: Fingerprint(schema),
-    });
+    let table = || {
+        (text(), text(), any::<u64>()).prop_map(|(database, table, schema)| TableRef {
+            database,
+            table,
+            schema: Fingerprint(schema),
+        })
+    };
     let start = (text(), uuid(), text(), set(), text()).prop_map(
         |(site, server, filter, base, version)| {
             OwnedBody::Other(Body::Start(Start {
@@ -175,12 +189,21 @@ fn body() -> impl Strategy<Value = OwnedBody> {
                 }))
             },
         );
+    let counts = (
+        number(),
+        proptest::collection::btree_map(text(), number(), 0..5),
+    )
+        .prop_map(|(since_us, counts)| Counts { since_us, counts });
     prop_oneof![
         start,
-        (transaction(), vec(table, 0..4)).prop_map(|(t, tables)| OwnedBody::WriteSet(t, tables)),
+        (transaction(), vec(table(), 0..4)).prop_map(|(t, tables)| OwnedBody::WriteSet(t, tables)),
+        (xid(), number(), transaction(), vec(table(), 0..4))
+            .prop_map(|(xid, at_us, t, tables)| OwnedBody::XaPrepared(xid, at_us, t, tables)),
         ddl,
         fold_state().prop_map(|state| OwnedBody::Other(Body::Checkpoint(state))),
-        number().prop_map(|at_us| OwnedBody::Other(Body::Heartbeat(Heartbeat { at_us }))),
+        (number(), option::of(counts)).prop_map(|(at_us, counts)| OwnedBody::Other(
+            Body::Heartbeat(Heartbeat { at_us, counts })
+        )),
     ]
 }
 
@@ -196,6 +219,15 @@ pub fn fold_state() -> impl Strategy<Value = FoldState> {
             first: Offset(first),
             next_chunk,
         });
+    let prepared = (xid(), gtid(), number(), number(), number()).prop_map(
+        |(xid, gtid, first, last, at_us)| Prepared {
+            xid,
+            gtid,
+            first: Offset(first),
+            last: Offset(last),
+            at_us,
+        },
+    );
     let site = (
         text(),
         uuid(),
@@ -203,15 +235,17 @@ pub fn fold_state() -> impl Strategy<Value = FoldState> {
         option::of(number()),
         text(),
         option::of(open),
+        vec(prepared, 0..3),
     )
         .prop_map(
-            |(site, server, incarnation, next, filter, open)| SiteState {
+            |(site, server, incarnation, next, filter, open, prepared)| SiteState {
                 site,
                 server,
                 incarnation: Incarnation(incarnation),
                 next,
                 filter,
                 open,
+                prepared,
             },
         );
     (uuid(), number(), set(), option::of(newest), vec(site, 0..4)).prop_map(
@@ -240,6 +274,15 @@ pub fn with_record<T>(
     }
     let body = match body {
         OwnedBody::Other(body) => body,
+        OwnedBody::XaPrepared(xid, at_us, transaction, tables) => Body::XaPrepared(XaPrepared {
+            xid,
+            at_us,
+            write_set: WriteSet {
+                transaction,
+                tables,
+                changes: buffer.as_changes(),
+            },
+        }),
         OwnedBody::WriteSet(transaction, tables) => Body::WriteSet(WriteSet {
             transaction,
             tables,

@@ -94,7 +94,7 @@ def images(changes, tables, rows):
     return result
 
 
-def check(folder):
+def check(folder, rows):
     found = {}
     schemas = {}
     for name in ("envelope", "fold"):
@@ -103,7 +103,7 @@ def check(folder):
         schemas[name] = (fastavro.parse_schema(raw), canonical)
     envelope_json = json.loads((folder / "envelope.avsc").read_text())
 
-    rows, row_schemas = {}, {}
+    row_schemas = {}
     for path in sorted(folder.glob("rows/*.avsc")):
         text = path.read_bytes()
         schema = fastavro.parse_schema(json.loads(text))
@@ -121,7 +121,7 @@ def check(folder):
         record = read_framed(*schemas["envelope"], path.read_bytes())
         entry = plain(record)
         kind, body = record["body"]
-        if kind == "binferry.WriteSet":
+        if kind in ("binferry.WriteSet", "binferry.XaPrepared"):
             entry["images"] = images(body["changes"], body["tables"], rows)
             encoded = changes_bytes(envelope_json, body["changes"])
             assert encoded in path.read_bytes(), "the changes are encoded in another way"
@@ -155,7 +155,8 @@ def changes_bytes(envelope, changes):
 
 def main():
     golden = pathlib.Path(sys.argv[1])
-    found = {folder.name: check(folder) for folder in sorted(golden.iterdir()) if folder.is_dir()}
+    rows = {}  # of all versions: they have had one
+    found = {folder.name: check(folder, rows) for folder in sorted(golden.iterdir()) if folder.is_dir()}
     json.dump(found, sys.stdout, indent=1, sort_keys=True, ensure_ascii=True)
     print()
 

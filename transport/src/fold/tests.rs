@@ -4,12 +4,14 @@
 //! The judge is not the fold: a source has transactions in an order, and what a reader accepts must be a beginning of it, each
 //! transaction once, with all of its chunks as one capture cut it.
 
+mod xa;
+
 use std::{
     collections::{BTreeMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use binferry_schemas::record::{Header, Heartbeat};
+use binferry_schemas::record::{Header, Heartbeat, XaEnd, Xid};
 use proptest::prelude::*;
 
 use super::*;
@@ -48,21 +50,32 @@ fn record(capture: usize, sequence: u64, body: HeadBody) -> Head {
 }
 
 fn chunk(capture: usize, sequence: u64, gno: u64, chunk: u32, last: bool) -> Head {
-    let body = HeadBody::WriteSet(TransactionHead {
+    record(
+        capture,
+        sequence,
+        HeadBody::WriteSet(head_of(gno, chunk, last)),
+    )
+}
+
+fn head_of(gno: u64, chunk: u32, last: bool) -> TransactionHead {
+    TransactionHead {
         gtid: gtid(gno),
         original_commit_us: gno * 10,
         immediate_commit_us: gno * 10,
         chunk,
         last,
-    });
-    record(capture, sequence, body)
+        xa_end: None,
+    }
 }
 
 fn heartbeat(capture: usize, sequence: u64) -> Head {
     record(
         capture,
         sequence,
-        HeadBody::Heartbeat(Heartbeat { at_us: 0 }),
+        HeadBody::Heartbeat(Heartbeat {
+            at_us: 0,
+            counts: None,
+        }),
     )
 }
 

@@ -188,6 +188,8 @@ impl<'a> Choice<'a> {
             // The rest of it will be dropped as known.
             site.open
                 .take_if(|open| self.progress.set.contains(&open.gtid));
+            // Their ends may be in the reader's set, and be dropped; they are the capture's business.
+            site.prepared.clear();
         }
         FoldState {
             set: self.progress.set.clone(),

@@ -22,7 +22,10 @@ use std::collections::{HashMap, VecDeque};
 
 use binferry_schemas::{
     gtid::{Gtid, Uuid},
-    record::{FoldState, Head, HeadBody, Incarnation, Offset, OpenTransaction, SiteState},
+    record::{
+        FoldState, Head, HeadBody, Incarnation, Offset, OpenTransaction, Prepared, PreparedHead,
+        SiteState,
+    },
 };
 
 /// Kept of each kind. A checkpoint states an offset at most what is in flight before it.
@@ -35,6 +38,7 @@ pub(super) struct Places {
     frontier: HashMap<Incarnation, u64>,
     runs: VecDeque<Run>,
     firsts: VecDeque<First>,
+    prepared: VecDeque<PreparedPlace>,
     starts: VecDeque<Began>,
 }
 
@@ -54,6 +58,14 @@ struct First {
     sequence: u64,
     gtid: Gtid,
     place: Offset,
+}
+
+/// A prepared XA transaction, or a copy of one.
+#[derive(Debug)]
+struct PreparedPlace {
+    gtid: Gtid,
+    first: Offset,
+    last: Offset,
 }
 
 #[derive(Debug)]
@@ -105,9 +117,25 @@ impl Places {
                     place,
                 });
             }
+            HeadBody::XaPrepared(prepared) => self.take_prepared(place, incarnation, prepared),
             _ => {}
         }
         self.forget();
+    }
+
+    fn take_prepared(&mut self, last: Offset, incarnation: Incarnation, prepared: &PreparedHead) {
+        let gtid = prepared.transaction.gtid;
+        let first = match prepared.transaction.chunk {
+            0 => Some(last),
+            _ => {
+                let mut firsts = self.firsts.iter().rev();
+                let first = firsts.find(|f| f.incarnation == incarnation && f.gtid == gtid);
+                first.map(|first| first.place)
+            }
+        };
+        if let Some(first) = first {
+            self.prepared.push_back(PreparedPlace { gtid, first, last });
+        }
     }
 
     fn forget(&mut self) {
@@ -116,6 +144,9 @@ impl Places {
         }
         if self.firsts.len() > KEPT {
             self.firsts.pop_front();
+        }
+        if self.prepared.len() > KEPT {
+            self.prepared.pop_front();
         }
         if self.starts.len() > KEPT {
             self.starts.pop_front();
@@ -153,8 +184,11 @@ impl Places {
                 }),
                 None => None,
             };
+            // One whose changes are not in the copy is not known there: its XA COMMIT stops the capture, and needs no reader.
+            let prepared = site.prepared.iter().filter_map(|p| self.prepared(p));
             sites.push(SiteState {
                 open,
+                prepared: prepared.collect(),
                 ..site.clone()
             });
         }
@@ -181,6 +215,16 @@ impl Places {
             first.incarnation == site.incarnation && first.gtid == gtid && first.sequence < next
         });
         first.map(|first| first.place)
+    }
+
+    fn prepared(&self, prepared: &Prepared) -> Option<Prepared> {
+        let mut places = self.prepared.iter().rev();
+        let place = places.find(|place| place.gtid == prepared.gtid)?;
+        Some(Prepared {
+            first: place.first,
+            last: place.last,
+            ..prepared.clone()
+        })
     }
 
     /// Something of the incarnation lies at or before a place.
@@ -255,6 +299,7 @@ mod tests {
             immediate_commit_us: 0,
             chunk,
             last: false,
+            xa_end: None,
         });
         head(who, sequence, body)
     }
@@ -272,6 +317,7 @@ mod tests {
                 first: Offset(777),
                 next_chunk,
             }),
+            prepared: Vec::new(),
         };
         let mut sites = vec![site("main", 5, next, open)];
         sites.extend(other.map(|who| site("other", who, Some(2), None)));

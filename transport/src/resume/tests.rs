@@ -110,7 +110,13 @@ impl History {
                 self.checkpoint = Some(self.log.end());
                 self.send(who, Body::Checkpoint(state));
             }
-            4 => self.send(who, Body::Heartbeat(Heartbeat { at_us: 0 })),
+            4 => self.send(
+                who,
+                Body::Heartbeat(Heartbeat {
+                    at_us: 0,
+                    counts: None,
+                }),
+            ),
             5 => self.start(capture.site),
             6 => {
                 // The dump begins anew.
@@ -240,6 +246,7 @@ fn write_set(site: usize, gno: u64, chunk: u32, last: bool) -> Body<'static> {
             position: 0,
             chunk,
             last,
+            xa_end: None,
         },
         tables: Vec::new(),
         changes: Changes {

@@ -40,6 +40,7 @@ fn chunk(gno: u64, chunk: u32, last: bool, encoded: &[u8]) -> Body<'_> {
             position: 4,
             chunk,
             last,
+            xa_end: None,
         },
         tables: Vec::new(),
         changes: binferry_schemas::record::Changes { count: 1, encoded },
@@ -269,8 +270,20 @@ async fn a_pointer_that_leads_astray_is_not_followed() {
     foreign.log = Uuid::from_u128(1);
     foreign.set.insert(gtid(77));
     for (pointer, body) in [
-        (Some(Offset(1)), Body::Heartbeat(Heartbeat { at_us: 0 })),
-        (Some(Offset(900)), Body::Heartbeat(Heartbeat { at_us: 0 })),
+        (
+            Some(Offset(1)),
+            Body::Heartbeat(Heartbeat {
+                at_us: 0,
+                counts: None,
+            }),
+        ),
+        (
+            Some(Offset(900)),
+            Body::Heartbeat(Heartbeat {
+                at_us: 0,
+                counts: None,
+            }),
+        ),
         (None, Body::Checkpoint(foreign)),
     ] {
         let mut bytes = Vec::new();

@@ -1,6 +1,7 @@
 //! What statements are taken for.
 
 use super::*;
+use crate::decode::XaVerb;
 
 fn event(statement: &str, sql_mode: u64) -> Vec<u8> {
     let mut body = vec![0; 8];
@@ -47,15 +48,31 @@ fn transactions() {
     assert_eq!(of(" start transaction"), Statement::Begin);
     assert_eq!(of("COMMIT /* xid=1 */"), Statement::Commit);
     assert_eq!(of("SAVEPOINT `a`"), Statement::Savepoint);
-    for refused in [
-        "ROLLBACK",
-        "ROLLBACK TO `a`",
-        "XA START X'01',X'',1",
-        "XA COMMIT X'01'",
-    ] {
+    assert!(matches!(
+        of("XA COMMIT X'01',X'',1"),
+        Statement::Xa(XaVerb::Commit, _)
+    ));
+    for refused in ["ROLLBACK", "ROLLBACK TO `a`", "XA COMMIT X'01'"] {
         let body = event(refused, 0);
         assert!(classify(&crate::decode::query::parse(&body).unwrap()).is_err());
     }
+}
+
+#[test]
+fn a_change_may_touch_what_the_server_says() {
+    let mut body = event("UPDATE t SET a = 1", 0);
+    // Behind the character sets: two databases, "a" and "b".
+    let at = 13 + 16;
+    body.splice(at..at, *b"\x0c\x02a\0b\0");
+    body[11] += 6;
+    let Statement::Change { verb, tables } =
+        classify(&crate::decode::query::parse(&body).unwrap()).unwrap()
+    else {
+        panic!("a change");
+    };
+    assert_eq!(verb, "UPDATE shop.t");
+    let all = |database: &str| (database.to_owned(), ALL_TABLES.to_owned());
+    assert_eq!(tables, [all("a"), all("b")]);
 }
 
 #[test]
