@@ -7,6 +7,7 @@ mod charsets;
 mod generate;
 mod images;
 mod payload;
+mod second;
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -161,6 +162,9 @@ struct Run {
     /// By row, by column.
     shown: Vec<Vec<Option<String>>>,
     events: Vec<Event>,
+    server: MySql,
+    /// Before the first row.
+    executed: String,
 }
 
 /// Bytes that no conversion reads: the server passes what it can't read of Unicode's own forms through in places.
@@ -237,6 +241,8 @@ async fn run_with(
         columns,
         shown,
         events,
+        server,
+        executed,
     }
 }
 
