@@ -43,12 +43,15 @@ fn body(content: &[u8]) -> Vec<u8> {
     stating(frame.len() as u64, 0, Some(content.len() as u64), &frame)
 }
 
-/// (offset, type, body, last) of each event. The parts end at `cuts`.
+/// Offset, type, body, whether it is the last.
+type Event = (u64, u8, Vec<u8>, bool);
+
+/// Each event. The parts end at `cuts`.
 fn read(
     payload: &mut Payload,
     bytes: &[u8],
     cuts: &[usize],
-) -> Result<Vec<(u64, u8, Vec<u8>, bool)>, DecodeError> {
+) -> Result<Vec<Event>, DecodeError> {
     payload.begin();
     let (mut out, mut begun) = (Vec::new(), 0);
     for &cut in cuts.iter().chain([&bytes.len()]) {
@@ -79,7 +82,7 @@ fn flaw(bytes: &[u8]) -> String {
 }
 
 /// BEGIN, some rows, the end.
-fn sample() -> (Vec<u8>, Vec<(u64, u8, Vec<u8>, bool)>) {
+fn sample() -> (Vec<u8>, Vec<Event>) {
     let (mut content, mut events) = (Vec::new(), Vec::new());
     for (type_code, length) in [(2u8, 40), (19, 60), (30, 300), (30, 0), (16, 8)] {
         let body = vec![type_code; length];

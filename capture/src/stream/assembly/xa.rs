@@ -99,6 +99,7 @@ impl Assembly {
         log: &Arc<dyn Log>,
         session: &mut Session,
     ) -> Result<Progressed, CaptureError> {
+        self.may_end()?;
         let Some(open) = &mut self.open else {
             return Err(self.outside("the end of an XA transaction"));
         };
