@@ -1,5 +1,6 @@
 //! End to end, on real servers, through the program itself: what a user does, and what goes wrong for users.
 
+mod accounts;
 mod binferry;
 mod faults;
 mod files;
