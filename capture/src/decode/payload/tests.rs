@@ -47,11 +47,7 @@ fn body(content: &[u8]) -> Vec<u8> {
 type Event = (u64, u8, Vec<u8>, bool);
 
 /// Each event. The parts end at `cuts`.
-fn read(
-    payload: &mut Payload,
-    bytes: &[u8],
-    cuts: &[usize],
-) -> Result<Vec<Event>, DecodeError> {
+fn read(payload: &mut Payload, bytes: &[u8], cuts: &[usize]) -> Result<Vec<Event>, DecodeError> {
     payload.begin();
     let (mut out, mut begun) = (Vec::new(), 0);
     for &cut in cuts.iter().chain([&bytes.len()]) {
