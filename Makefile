@@ -20,7 +20,7 @@ soak: preflight ## KILLS=60 SIGKILLs at random moments of a load of SECONDS=300;
 
 fuzz: preflight ## libFuzzer on every decoder, SECONDS=900 each; TARGETS="packet event"
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "missing: cargo-fuzz. cargo install --locked cargo-fuzz" >&2; exit 1; }
-	@for target in $(or $(TARGETS),packet event row json record); do \
+	@for target in $(or $(TARGETS),packet event row json payload record); do \
 	 $(CARGO) fuzz run --sanitizer none --features libfuzzer $$target -- \
 	 -max_total_time=$(or $(SECONDS),900) -timeout=10 -rss_limit_mb=2048 -max_len=65536 || exit 1; done
 

@@ -2,7 +2,9 @@
 
 use crate::{
     client::fuzzing::Packets,
-    decode::{Decoded, TableMap, TablePlan, classify, is_json_document},
+    decode::{
+        Decoded, Payload, TableMap, TablePlan, classify, expand, expanded_type, is_json_document,
+    },
     dump::fuzzing::events as each_event,
 };
 use binferry_schemas::record::ChangesBuffer;
@@ -25,7 +27,13 @@ pub fn packets(data: &[u8]) {
 pub fn events(data: &[u8]) {
     let mut tables: Vec<(u64, TablePlan)> = Vec::new();
     let mut changes = ChangesBuffer::new();
+    let mut expanded = Vec::new();
     each_event(data, |event| {
+        // Of MariaDB's compressed events the outside: their rows may hold compressed values in turn, and 1032 times 1032 is no bound.
+        if let Some(kind) = expanded_type(event.type_code) {
+            return expand(event.type_code, event.body, &mut expanded).is_ok()
+                && Decoded::of(kind, event.flags, &expanded).is_ok();
+        }
         match Decoded::of(event.type_code, event.flags, event.body) {
             Ok(Decoded::TableMap(id)) => {
                 let Ok(plan) = TableMap::parse(event.body).and_then(|map| TablePlan::new(&map))
@@ -76,4 +84,25 @@ pub fn row(data: &[u8]) {
 /// A JSON document in its binary form.
 pub fn json(data: &[u8]) {
     let _ = is_json_document(data);
+}
+
+/// A payload's fields and content, come in pieces of the first byte's length and then whole.
+pub fn payload(data: &[u8]) {
+    let Some((&step, data)) = data.split_first() else {
+        return;
+    };
+    let mut payload = Payload::default();
+    payload.begin();
+    let mut rest = data;
+    while !rest.is_empty() {
+        let (mut piece, behind) = rest.split_at(rest.len().min(usize::from(step).max(1) * 16));
+        rest = behind;
+        loop {
+            match payload.next(&mut piece, rest.is_empty()) {
+                Ok(Some(event)) => drop(Decoded::of(event.type_code, event.flags, event.body)),
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+    }
 }

@@ -92,6 +92,11 @@ fn harvest(file: &[u8], kept: &mut HashSet<(Target, u8, usize)>) -> Result<()> {
                 events.extend(&event);
                 event = events;
             }
+            Ok(Decoded::Payload) => {
+                let mut input = vec![7];
+                input.extend(body);
+                keep.once(Target::Payload, 0, &input)?;
+            }
             _ => {}
         }
         keep.once(Target::Event, kind, &event)?;

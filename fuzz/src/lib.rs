@@ -25,6 +25,8 @@ pub enum Target {
     Row,
     /// A JSON document in its binary form.
     Json,
+    /// A payload event's body: fields, then events in zstd. The first byte, times 16, is the size of the pieces in which it comes.
+    Payload,
     /// A record of the log; or a row schema with a datum of it (a zero byte, a u16 length, the schema of that length, the datum).
     Record,
 }
@@ -37,11 +39,12 @@ pub struct Limit {
 }
 
 impl Target {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Packet,
         Self::Event,
         Self::Row,
         Self::Json,
+        Self::Payload,
         Self::Record,
     ];
 
@@ -51,6 +54,7 @@ impl Target {
             Self::Event => "event",
             Self::Row => "row",
             Self::Json => "json",
+            Self::Payload => "payload",
             Self::Record => "record",
         }
     }
@@ -60,8 +64,11 @@ impl Target {
             // At a piece's header room is made for the piece: 16 MiB.
             Self::Packet => (64, 17 << 20),
             // A byte of a table map is a column at most: its description, its name and its part of the plan.
-            Self::Event | Self::Row => (2048, 64 << 10),
+            // COMPRESSED values, and MariaDB's compressed events, are 1032 times themselves at most.
+            Self::Event | Self::Row => (4096, 64 << 10),
             Self::Json => (32, 4 << 10),
+            // What zstd makes of it at most, twice over for growing.
+            Self::Payload => (1 << 17, 1 << 20),
             Self::Record => (512, 16 << 10),
         };
         Limit { per_byte, fixed }
@@ -80,6 +87,7 @@ impl Target {
             Self::Event => binferry_capture::fuzzing::events(data),
             Self::Row => binferry_capture::fuzzing::row(data),
             Self::Json => binferry_capture::fuzzing::json(data),
+            Self::Payload => binferry_capture::fuzzing::payload(data),
             Self::Record => record::read(data),
         }
     }
