@@ -15,7 +15,7 @@ use binferry_schemas::{datum::Value, record::Operation};
 
 use crate::{
     change::{Row, RowChange, RowImage},
-    error::{ApplyError, Place},
+    error::{ApplyError, Place, TableName},
     net::{self, Contradiction, Lineages, Net},
     render::statement::{
         self, Unrenderable, begin_insert, is_lax_row, is_plain_row, put_delete, put_delete_join,
@@ -41,19 +41,16 @@ pub struct Limits {
 }
 
 /// The changes contradict each other or cannot be rendered. One after the other, they will show which one is to blame.
-#[derive(Debug)]
-pub struct Unfit;
-
-impl From<ApplyError> for Unfit {
-    fn from(_: ApplyError) -> Self {
-        Self
-    }
-}
-
-impl From<Contradiction> for Unfit {
-    fn from(_: Contradiction) -> Self {
-        Self
-    }
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error("{place}: table {table}: {contradiction}")]
+    Contradiction {
+        place: Arc<Place>,
+        table: TableName,
+        contradiction: Contradiction,
+    },
 }
 
 /// An image with the transaction that it is from.
@@ -89,38 +86,51 @@ impl net::Image for Image {
         before: Self,
         after: Option<Self>,
     ) -> Result<Option<Self>, Contradiction> {
-        if !self.row.is_partial() && !before.row.is_partial() {
-            return match self.row.datum == before.row.datum {
-                true => Ok(after),
-                false => Err(Contradiction),
-            };
+        if !self.row.is_partial() && !before.row.is_partial() && self.row.datum == before.row.datum
+        {
+            return Ok(after);
         }
-        let broken = |_| Contradiction;
         let (now, old) = (
-            self.values().map_err(|_| Contradiction)?,
-            before.values().map_err(|_| Contradiction)?,
+            self.values().map_err(unreadable)?,
+            before.values().map_err(unreadable)?,
         );
-        if (now.iter().zip(&old)).any(|pair| matches!(pair, (Some(now), Some(old)) if now != old)) {
-            return Err(Contradiction);
+        for pair in now.iter().zip(&old) {
+            if let (Some(now), Some(old)) = pair
+                && !is_same(now, old)
+            {
+                return Err(Contradiction::Differs);
+            }
         }
         if let Some(first) = first
             && first.row.is_partial()
         {
-            let known = first.values().map_err(|_| Contradiction)?;
+            let known = first.values().map_err(unreadable)?;
             let known = (known.iter().zip(&now).zip(&old))
                 .map(|((first, now), old)| first.or(old.filter(|_| now.is_none())));
-            let row = self.mapping.image(&known.collect()).map_err(broken)?;
+            let row = self.mapping.image(&known.collect()).map_err(unreadable)?;
             first.row = row;
         }
         let Some(mut after) = after else {
             return Ok(None);
         };
         if after.row.is_partial() {
-            let new = after.values().map_err(|_| Contradiction)?;
+            let new = after.values().map_err(unreadable)?;
             let new = new.iter().zip(&now).map(|(new, now)| new.or(*now));
-            after.row = self.mapping.image(&new.collect()).map_err(broken)?;
+            after.row = self.mapping.image(&new.collect()).map_err(unreadable)?;
         }
         Ok(Some(after))
+    }
+}
+
+fn unreadable<E>(_: E) -> Contradiction {
+    Contradiction::Unreadable
+}
+
+/// Equal as the target compares: a document's binary form may hold the same members in another layout.
+fn is_same(a: &Value<'_>, b: &Value<'_>) -> bool {
+    match (a, b) {
+        (Value::Json { text: a, .. }, Value::Json { text: b, .. }) => a == b,
+        _ => a == b,
     }
 }
 
@@ -192,17 +202,21 @@ fn follow(lineages: &mut Lineages<Vec<u8>, Image>, change: &RowChange) -> Result
     };
     let image = |row: &RowImage| Image::new(row, change);
     let (before, after) = images(change)?;
-    match (before, after) {
-        (None, Some(after)) => lineages.insert(key(after)?, image(after))?,
-        (Some(before), None) => lineages.delete(key(before)?, image(before))?,
+    let followed = match (before, after) {
+        (None, Some(after)) => lineages.insert(key(after)?, image(after)),
+        (Some(before), None) => lineages.delete(key(before)?, image(before)),
         (Some(before), Some(after)) => {
             let (old, new) = (key(before)?, key(after)?);
             let moved = (old != new).then_some(new);
-            lineages.update(old, moved, image(before), image(after))?;
+            lineages.update(old, moved, image(before), image(after))
         }
-        (None, None) => {}
-    }
-    Ok(())
+        (None, None) => Ok(()),
+    };
+    followed.map_err(|contradiction| Unfit::Contradiction {
+        place: Arc::clone(&change.place),
+        table: mapping.name.clone(),
+        contradiction,
+    })
 }
 
 /// The images that the operation must have.

@@ -38,10 +38,11 @@ pub enum Outcome {
     Isolate,
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// Statement `index` of the packet found another number of rows.
+    #[error("statement {index} of a packet found another number of rows")]
     Rows { index: usize },
+    #[error("{error}")]
     Error {
         error: ApplyError,
         duplicate: Option<String>,
@@ -81,19 +82,19 @@ impl Executor {
     }
 
     pub async fn group(&mut self, group: &Group) -> Result<Outcome, ApplyError> {
-        let failure = match &group.statements {
-            Some(statements) => match self.fast(&group.state, statements).await {
+        let reason = match &group.statements {
+            Ok(statements) => match self.fast(&group.state, statements).await {
                 Ok(()) => return self.commit().await.map(|()| Outcome::Committed),
-                Err(failure) if failure.is_about_data() => Some(failure),
+                Err(failure) if failure.is_about_data() => failure.to_string(),
                 Err(failure) => return Err(self.plain(failure)),
             },
-            None => None,
+            Err(unfit) => unfit.to_string(),
         };
         self.roll_back().await?;
         if group.transactions > 1 {
             tracing::info!(
                 transactions = group.transactions,
-                ?failure,
+                reason,
                 "a group does not fit the target; going on with one transaction at a time"
             );
             return Ok(Outcome::Isolate);

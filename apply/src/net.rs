@@ -13,8 +13,17 @@
 use std::{collections::HashMap, hash::Hash};
 
 /// The changes contradict each other: a row is inserted that is there, or the image before a change is not the one after the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Contradiction;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    #[error("a row is inserted, or moved to a key, that is there")]
+    There,
+    #[error("a row is changed that is not there")]
+    Missing,
+    #[error("the image before a change is not the one after the last")]
+    Differs,
+    #[error("an image cannot be read")]
+    Unreadable,
+}
 
 /// What is known of a row at one point of the run.
 pub trait Image: Sized {
@@ -38,7 +47,7 @@ pub struct Net<I> {
 
 impl<I: Image> Net<I> {
     fn follow(&mut self, before: I, after: Option<I>) -> Result<(), Contradiction> {
-        let now = self.after.as_ref().ok_or(Contradiction)?;
+        let now = self.after.as_ref().ok_or(Contradiction::Missing)?;
         self.after = now.followed(self.before.as_mut(), before, after)?;
         Ok(())
     }
@@ -78,7 +87,7 @@ impl<K, I> Default for Lineages<K, I> {
 impl<K: Eq + Hash, I: Image> Lineages<K, I> {
     pub fn insert(&mut self, key: K, after: I) -> Result<(), Contradiction> {
         let at = match self.holders.get(&key) {
-            Some(Holder::Row(_)) => return Err(Contradiction),
+            Some(Holder::Row(_)) => return Err(Contradiction::There),
             // Deleted and inserted again: the row has changed, that is all.
             Some(Holder::Deleted(at)) => {
                 let at = *at;
@@ -102,7 +111,7 @@ impl<K: Eq + Hash, I: Image> Lineages<K, I> {
         if let Some(moved) = &moved
             && matches!(self.holders.get(moved), Some(Holder::Row(_)))
         {
-            return Err(Contradiction);
+            return Err(Contradiction::There);
         }
         let at = match self.holders.get(&key) {
             Some(Holder::Row(at)) => {
@@ -110,7 +119,7 @@ impl<K: Eq + Hash, I: Image> Lineages<K, I> {
                 self.lineages[at].net.follow(before, Some(after))?;
                 at
             }
-            Some(Holder::Deleted(_) | Holder::Nobody) => return Err(Contradiction),
+            Some(Holder::Deleted(_) | Holder::Nobody) => return Err(Contradiction::Missing),
             None => self.begin(Some(before), Some(after)),
         };
         match moved {
@@ -133,7 +142,7 @@ impl<K: Eq + Hash, I: Image> Lineages<K, I> {
                 self.lineages[at].net.follow(before, None)?;
                 at
             }
-            Some(Holder::Deleted(_) | Holder::Nobody) => return Err(Contradiction),
+            Some(Holder::Deleted(_) | Holder::Nobody) => return Err(Contradiction::Missing),
             None => self.begin(Some(before), None),
         };
         let lineage = &self.lineages[at];

@@ -2,7 +2,11 @@
 
 use binferry_schemas::record::FoldState;
 
-use crate::{batch::Statement, change::RowChange, error::ApplyError};
+use crate::{
+    batch::{Statement, Unfit},
+    change::RowChange,
+    error::ApplyError,
+};
 
 #[derive(Debug)]
 pub enum Unit {
@@ -24,8 +28,8 @@ pub enum End {
 #[derive(Debug)]
 pub struct Group {
     pub changes: Vec<RowChange>,
-    /// `None`: the changes contradict each other, and go one by one.
-    pub statements: Option<Vec<Statement>>,
+    /// When there are none, the changes go one by one.
+    pub statements: Result<Vec<Statement>, Unfit>,
     /// The fold after the group.
     pub state: Box<FoldState>,
     pub transactions: u64,

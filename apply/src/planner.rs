@@ -429,7 +429,7 @@ impl Planner {
         } = std::mem::take(&mut self.pending);
         self.sent_now();
         // What cannot be rendered, or contradicts itself, goes row by row: that finds the row, and applies the transactions before it.
-        let statements = batch::net_effect(&changes, &self.limits).ok();
+        let statements = batch::net_effect(&changes, &self.limits);
         Unit::Group(Group {
             changes,
             statements,

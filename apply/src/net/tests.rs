@@ -20,7 +20,7 @@ impl Image for Row {
         if *self == before {
             Ok(after)
         } else {
-            Err(Contradiction)
+            Err(Contradiction::Differs)
         }
     }
 }
@@ -164,13 +164,13 @@ fn contradictions_are_seen() {
     let row: Row = (1, None, 0);
     let mut lineages = Lineages::default();
     lineages.insert(1, row).unwrap();
-    assert_eq!(lineages.insert(1, row), Err(Contradiction));
+    assert_eq!(lineages.insert(1, row), Err(Contradiction::There));
     assert_eq!(
         lineages.update(1, None, (1, None, 2), row),
-        Err(Contradiction)
+        Err(Contradiction::Differs)
     );
     lineages.delete(1, row).unwrap();
-    assert_eq!(lineages.delete(1, row), Err(Contradiction));
+    assert_eq!(lineages.delete(1, row), Err(Contradiction::Missing));
     assert_eq!(lineages.into_nets().count(), 0);
 }
 
