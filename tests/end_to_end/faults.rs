@@ -55,7 +55,7 @@ fn capture_and_apply_are_killed_apart() -> Result<()> {
     let load = Load::start(&pair.source, &database, 22);
     let mut capture = pipeline.start("capture")?;
     eventually("the log is there", || {
-        Ok(pipeline.log().join("schemas").exists())
+        Ok(capture.said()?.contains("capturing"))
     })?;
     let mut apply = pipeline.start("apply")?;
     for n in 0..4u64 {
@@ -162,7 +162,7 @@ fn a_paused_applier_never_takes_back() -> Result<()> {
     let pipeline = Pipeline::new(&pair.source, &pair.target, &database)?;
     let capture = pipeline.start("capture")?;
     eventually("the log is there", || {
-        Ok(pipeline.log().join("schemas").exists())
+        Ok(capture.said()?.contains("capturing"))
     })?;
     let load = Load::start(&pair.source, &database, 25);
     let mut old = pipeline.start("apply")?;

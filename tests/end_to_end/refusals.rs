@@ -533,16 +533,6 @@ fn a_statement_that_changes_a_captured_table() -> Result<()> {
 }
 
 #[test]
-fn what_is_not_decoded_yet_is_refused_by_name() -> Result<()> {
-    let guard = poisoned()?;
-    let pair = guard.as_ref().context("it was started")?;
-    let (pipeline, database) = working_on(pair, "xa")?;
-    pair.source.sql(&format!("XA START 'x'; UPDATE `{database}`.item SET price = 1 WHERE id = 1; XA END 'x'; XA PREPARE 'x'; XA COMMIT 'x'"))?;
-    refused(pipeline.command("run").args(["--until", "now"]), 3, &["XA"])?;
-    Ok(())
-}
-
-#[test]
 fn check_finds_nothing_on_a_good_pair() -> Result<()> {
     let (pipeline, _) = working("check")?;
     let output = output(&mut pipeline.command("check"))?;
