@@ -35,7 +35,9 @@ use mysql_common::packets::ComRegisterSlave;
 use crate::client::{Connection, Lent, Parted, err, is_eof};
 use crate::error::{CaptureError, Permanent, Transient};
 
-pub(crate) use event::{Checksums, FLAG_ARTIFICIAL, FLAG_IN_USE, FLAG_RELAY_LOG, HEADER, Opener};
+pub(crate) use event::{
+    Checksums, FLAG_ARTIFICIAL, FLAG_IGNORABLE, FLAG_IN_USE, FLAG_RELAY_LOG, HEADER, Opener,
+};
 pub use event::{Event, FORMAT_DESCRIPTION, HEARTBEAT, HEARTBEAT_V2, ROTATE, TRANSACTION_PAYLOAD};
 pub use identity::choose_server_id;
 

@@ -86,7 +86,7 @@ async fn check_files(paths: &[PathBuf], filter: &TableFilter) -> Vec<Finding> {
             ),
             reason: format!(
                 "{} transactions and {} row events: {}",
-                file.gtids.len(),
+                file.transactions,
                 file.row_events,
                 if file.gtids.is_empty() {
                     "none".to_owned()

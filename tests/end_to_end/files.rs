@@ -84,7 +84,11 @@ impl Backup {
 }
 
 pub fn current(server: &MySql) -> Result<String> {
-    Ok(server.value("SHOW BINARY LOG STATUS")?)
+    let statement = match server.release().is_mariadb() {
+        true => "SHOW MASTER STATUS",
+        false => "SHOW BINARY LOG STATUS",
+    };
+    Ok(server.value(statement)?)
 }
 
 pub fn source(files: &[impl AsRef<Path>]) -> String {

@@ -12,6 +12,7 @@ mod kafka;
 mod load;
 mod logs;
 mod mariadb;
+mod mariadb_files;
 mod payload;
 mod refusals;
 mod sources;

@@ -4,6 +4,8 @@
 //! GTID (162): u64 sequence | u32 domain | u8 flags | with GROUP_COMMIT: u64 commit id
 //!             | with an XA flag: u32 format, u8 length, u8 length, data | u8 more flags | …        (padded to 19 bytes with zeros)
 //!
+//! GTID_LIST (163): u32 flags and count (28 bits) | count x { u32 domain | u32 server id | u64 sequence }
+//!
 //! QUERY_COMPRESSED (165), V1 rows 166-168, V2 rows 169-171: the event without "compressed", but for its statement or its rows:
 //!             u8 1 aaa 0 lll: algorithm a (0: zlib), length l | u(l * 8) uncompressed length, big-endian | zlib stream
 //!
@@ -11,10 +13,14 @@
 //!                    u8 mmmm r lll: method m (8: zlib), r: raw deflate, length l | u(l * 8) length, big-endian | stream
 //! ```
 //!
+//! A GTID_LIST states the newest GTID of each server in each domain before the file that it begins. To a replica the server also sends
+//! lists that it makes up, with the flag of such events.
+//!
 //! The server id of a GTID is the one in the event's header. (MariaDB's `sql/log_event.h`, `sql/log_event.cc`, `sql/field.cc`.)
 
 use std::io::Read as _;
 
+use binferry_schemas::gtid::{Gtid, GtidSet};
 use flate2::read::{DeflateDecoder, ZlibDecoder};
 
 use super::{
@@ -26,6 +32,8 @@ const STANDALONE: u8 = 1;
 const GROUP_COMMIT: u8 = 2;
 const PREPARED_XA: u8 = 64;
 const COMPLETED_XA: u8 = 128;
+/// Of a GTID_LIST's first number.
+const COUNT: u32 = 0x0FFF_FFFF;
 /// Of the second flags: ALTER TABLE in two parts.
 const START_ALTER: u8 = 2;
 const COMMIT_ALTER: u8 = 4;
@@ -82,6 +90,26 @@ fn read_gtid(body: &[u8]) -> Read<(MariaDbGtid, u8, u8)> {
         standalone: flags & STANDALONE != 0,
     };
     Ok((gtid, flags, more))
+}
+
+/// What is stated with a GTID_LIST.
+pub fn gtid_list(body: &[u8]) -> Result<GtidSet, DecodeError> {
+    read_list(body).map_err(|Flaw(flaw)| DecodeError::Malformed {
+        event: "GTID_LIST",
+        flaw,
+    })
+}
+
+fn read_list(body: &[u8]) -> Read<GtidSet> {
+    let mut cursor = Cursor::new(body);
+    let count = cursor.u32()? & COUNT;
+    let mut set = GtidSet::new();
+    for _ in 0..count {
+        let (domain, server, sequence) = (cursor.u32()?, cursor.u32()?, cursor.u64()?);
+        let gtid = Gtid::mariadb(domain, server, sequence);
+        set.insert(gtid.ok_or(Flaw("holds a sequence number out of range"))?);
+    }
+    Ok(set)
 }
 
 /// The type of the event that a compressed event holds; `None` when `type_code` is not one of a compressed event.
@@ -246,6 +274,32 @@ mod tests {
         for end in 0..13 {
             assert!(gtid(&body[..end]).is_err());
         }
+    }
+
+    #[test]
+    fn lists() {
+        let entry = |domain: u32, server: u32, sequence: u64| {
+            [
+                &domain.to_le_bytes()[..],
+                &server.to_le_bytes(),
+                &sequence.to_le_bytes(),
+            ]
+            .concat()
+        };
+        let two = [
+            &[3, 0, 0, 0x10][..],
+            &entry(0, 1, 70),
+            &entry(5, 1, 9),
+            &entry(0, 2, 60),
+        ]
+        .concat();
+        let set = gtid_list(&two).unwrap();
+        assert_eq!(set.to_string(), "0-1-70,5-1-9");
+        assert!(gtid_list(&[0; 4]).unwrap().is_empty());
+        for end in 0..two.len() {
+            assert!(gtid_list(&two[..end]).is_err(), "{end}");
+        }
+        assert!(gtid_list(&[&[1, 0, 0, 0][..], &entry(0, 1, 0)].concat()).is_err());
     }
 
     #[test]

@@ -27,13 +27,13 @@ pub enum FileError {
     Empty { path: PathBuf },
     #[error("{} is not a binlog file: it begins with other bytes than fe 62 69 6e", path.display())]
     NotBinlog { path: PathBuf },
-    #[error("{} is encrypted (binlog_encryption), and its keys are in the server's keyring", path.display())]
+    #[error("{} is encrypted (binlog_encryption, MariaDB's encrypt_binlog), and its keys are the server's", path.display())]
     Encrypted { path: PathBuf },
     #[error("{} is a relay log, not a binlog", path.display())]
     RelayLog { path: PathBuf },
     #[error("{} was written by {version}, whose format is not read", path.display())]
     Version { path: PathBuf, version: String },
-    #[error("{} states no PREVIOUS_GTIDS, so that its place among the files is not known", path.display())]
+    #[error("{} states neither PREVIOUS_GTIDS nor a GTID_LIST, so that its place among the files is not known", path.display())]
     NoPreviousGtids { path: PathBuf },
     #[error("{} stops in the middle of an event: at position {position} an event of {expected} bytes begins, and {found} are there", path.display())]
     Truncated {
@@ -96,12 +96,12 @@ impl Fault for FileError {
                 Self::Empty { .. } => "the copy failed: copy the file again",
                 Self::NotBinlog { .. } => "name binlog files only (not their index); decompress what a backup has compressed",
                 Self::Encrypted { .. } => {
-                    "have the server decrypt it: mysqlbinlog --read-from-remote-server --raw FILE, and give the file that this \
+                    "have the server decrypt it: mysqlbinlog (or mariadb-binlog) --read-from-remote-server --raw FILE, and give the file that this \
                      writes; or read through the server: --source mysql://user@host/"
                 }
                 Self::RelayLog { .. } => "give the binlogs of the replica (log_replica_updates = ON) or of its source",
-                Self::Version { .. } => "MySQL 5.7 and newer write files that are understood, and 8.0 and newer those that can be carried: replicate to a newer server with log_replica_updates = ON, and take that one's binlogs",
-                Self::NoPreviousGtids { .. } => "binlogs must be written with gtid_mode = ON by MySQL 5.7 or newer",
+                Self::Version { .. } => "MySQL 5.7 and newer write files that are understood, and MySQL 8.0 and MariaDB 10.5 and newer those that can be carried: replicate to a newer server with log_replica_updates = ON, and take that one's binlogs",
+                Self::NoPreviousGtids { .. } => "binlogs must be written by MariaDB, or with gtid_mode = ON by MySQL 5.7 or newer",
                 Self::Truncated { .. } | Self::Unfinished { .. } => {
                     "what was whole before it is in the log; give a complete copy of the file, and the capture goes on there"
                 }
@@ -111,7 +111,7 @@ impl Fault for FileError {
                 }
                 Self::Gap { .. } => "add the files that hold them to the list, or capture them from a server first",
                 Self::NotContinued { .. } => {
-                    "the files must come from one server, without a RESET BINARY LOGS AND GTIDS between them; leave out what is not \
+                    "the files must come from one server, without a RESET BINARY LOGS AND GTIDS (MariaDB: RESET MASTER, or DELETE_DOMAIN_ID) between them; leave out what is not \
                      of the series"
                 }
                 Self::Errant { .. } => {

@@ -3,11 +3,10 @@
 //! ```text
 //! MySQL:    fe 'bin' | FORMAT_DESCRIPTION | PREVIOUS_GTIDS | transactions … | ROTATE or STOP
 //! MariaDB:  fe 'bin' | FORMAT_DESCRIPTION | [START_ENCRYPTION] | GTID_LIST | transactions … | ROTATE or STOP
-//!
-//! GTID_LIST (163):  u32 flags and count (28 bits) | count x { u32 domain | u32 server id | u64 sequence }
 //! ```
 //!
-//! An encrypted file of MySQL begins with `fd 'bin'` (`sql/rpl_log_encryption.h`). The format description carries the flag that says that the
+//! An encrypted file of MySQL begins with `fd 'bin'` (`sql/rpl_log_encryption.h`), one of MariaDB's is encrypted behind START_ENCRYPTION.
+//! When its server decrypts that for a reader, the event says that it may be ignored, and what follows is plain. The format description carries the flag that says that the
 //! file was open when it was copied.
 
 use std::{
@@ -20,8 +19,10 @@ use binferry_schemas::gtid::{Gtid, GtidSet};
 
 use super::error::FileError;
 use crate::{
-    decode::Decoded,
-    dump::{Checksums, FLAG_IN_USE, FLAG_RELAY_LOG, FORMAT_DESCRIPTION, HEADER, Opener},
+    decode::{Decoded, gtid_list},
+    dump::{
+        Checksums, FLAG_IGNORABLE, FLAG_IN_USE, FLAG_RELAY_LOG, FORMAT_DESCRIPTION, HEADER, Opener,
+    },
     preflight::{Flavour, Version},
 };
 
@@ -213,25 +214,20 @@ impl<'a> Reader<'a> {
     }
 
     fn previous(&mut self, flavour: Flavour, in_use: bool) -> Result<Option<GtidSet>, FileError> {
-        if self.position == self.size {
-            return match in_use {
-                true => Ok(None),
-                false => Err(FileError::Truncated {
-                    path: self.path.to_owned(),
-                    position: self.position,
-                    expected: HEADER as u64,
-                    found: 0,
-                }),
-            };
-        }
-        let (type_code, length) = match self.next() {
-            Err(FileError::Truncated { .. }) if in_use => return Ok(None),
-            other => other?,
+        let Some((mut type_code, mut length)) = self.next_of_head(in_use)? else {
+            return Ok(None);
         };
-        if type_code == START_ENCRYPTION {
-            return Err(FileError::Encrypted {
-                path: self.path.to_owned(),
-            });
+        if flavour == Flavour::MariaDb && type_code == START_ENCRYPTION {
+            let bytes = self.bytes(length)?;
+            if u16::from_le_bytes([bytes[17], bytes[18]]) & FLAG_IGNORABLE == 0 {
+                return Err(FileError::Encrypted {
+                    path: self.path.to_owned(),
+                });
+            }
+            match self.next_of_head(in_use)? {
+                Some(next) => (type_code, length) = next,
+                None => return Ok(None),
+            }
         }
         let wanted = match flavour {
             Flavour::MySql => PREVIOUS_GTIDS,
@@ -254,7 +250,7 @@ impl<'a> Reader<'a> {
             })?;
         let set = match flavour {
             Flavour::MySql => GtidSet::decode(event.body).ok(),
-            Flavour::MariaDb => gtid_list(event.body),
+            Flavour::MariaDb => gtid_list(event.body).ok(),
         };
         set.map(Some).ok_or_else(|| {
             damaged(
@@ -265,6 +261,25 @@ impl<'a> Reader<'a> {
                 "its GTID set cannot be read",
             )
         })
+    }
+
+    /// `None`: the file is open, and stops before that event.
+    fn next_of_head(&mut self, in_use: bool) -> Result<Option<(u8, usize)>, FileError> {
+        if self.position == self.size {
+            return match in_use {
+                true => Ok(None),
+                false => Err(FileError::Truncated {
+                    path: self.path.to_owned(),
+                    position: self.position,
+                    expected: HEADER as u64,
+                    found: 0,
+                }),
+            };
+        }
+        match self.next() {
+            Err(FileError::Truncated { .. }) if in_use => Ok(None),
+            other => other.map(Some),
+        }
     }
 }
 
@@ -336,24 +351,6 @@ pub(super) fn begun(type_code: u8, server_id: u32, body: &[u8]) -> Option<Gtid> 
         Ok(Decoded::Gtid(event)) => Some(event.gtid),
         _ => None,
     }
-}
-
-/// The newest GTID of each server in each domain.
-fn gtid_list(body: &[u8]) -> Option<GtidSet> {
-    let (count, mut rest) = body.split_first_chunk()?;
-    let mut set = GtidSet::new();
-    for _ in 0..u32::from_le_bytes(*count) & 0x0FFF_FFFF {
-        let (domain, after) = rest.split_first_chunk()?;
-        let (server, after) = after.split_first_chunk()?;
-        let (sequence, after) = after.split_first_chunk()?;
-        set.insert(Gtid::mariadb(
-            u32::from_le_bytes(*domain),
-            u32::from_le_bytes(*server),
-            u64::from_le_bytes(*sequence),
-        )?);
-        rest = after;
-    }
-    Some(set)
 }
 
 /// What the transactions that begin in this file are, without a look at anything else; as far as the file can be read.

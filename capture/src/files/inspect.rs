@@ -11,17 +11,26 @@ use binferry_schemas::{
 
 use super::{BinlogFiles, FileError, Head, head, survey};
 use crate::{
-    decode::{DecodeError, Decoded, Payload, Statement, TableMap, TablePlan, classify},
+    decode::{
+        DecodeError, Decoded, Payload, Statement, TableMap, TablePlan, classify, expand,
+        expanded_type,
+    },
     dump::Event,
     error::CaptureError,
+    preflight::Flavour,
     stream::events::{Events, Filled},
 };
+
+/// Bytes that are kept for the next compressed event.
+const KEPT: usize = 1 << 20;
 
 /// What one file holds, as far as it can be read.
 #[derive(Debug)]
 pub struct Inspected {
     pub head: Head,
     pub gtids: GtidSet,
+    /// How many; MariaDB's GTIDs do not tell.
+    pub transactions: u64,
     pub row_events: u64,
     /// Why a capture would stop, or could not be sure, each told once.
     pub findings: Vec<Finding>,
@@ -65,8 +74,11 @@ async fn one(head: &Head, last: bool, tables: &TableFilter) -> Inspected {
     let mut inspection = Inspection {
         tables,
         gtids: GtidSet::new(),
+        transactions: 0,
         row_events: 0,
         open: false,
+        mariadb: head.version.flavour == Flavour::MariaDb,
+        expanded: Vec::new(),
         payload: Payload::default(),
         within: Within::Not,
         findings: BTreeMap::new(),
@@ -78,6 +90,7 @@ async fn one(head: &Head, last: bool, tables: &TableFilter) -> Inspected {
     Inspected {
         head: head.clone(),
         gtids: inspection.gtids,
+        transactions: inspection.transactions,
         row_events: inspection.row_events,
         findings: inspection.findings.into_values().collect(),
     }
@@ -95,8 +108,12 @@ enum Within {
 struct Inspection<'a> {
     tables: &'a TableFilter,
     gtids: GtidSet,
+    transactions: u64,
     row_events: u64,
     open: bool,
+    mariadb: bool,
+    /// Kept for its memory: the body of a compressed event, expanded.
+    expanded: Vec<u8>,
     payload: Payload,
     within: Within,
     /// By their text: each is told once.
@@ -149,7 +166,18 @@ impl Inspection<'_> {
             && let Some(gtid) = head::begun(event.type_code, event.server_id, event.body)
         {
             self.gtids.insert(gtid);
+            self.transactions += 1;
             self.open = true;
+        }
+        if let Some(type_code) = expanded_type(event.type_code) {
+            let mut body = std::mem::take(&mut self.expanded);
+            let result = expand(event.type_code, event.body, &mut body)
+                .and_then(|()| Decoded::of(type_code, event.flags, &body))
+                .and_then(|decoded| self.decoded(decoded, &body));
+            if body.capacity() <= KEPT {
+                self.expanded = body;
+            }
+            return result;
         }
         match Decoded::of(event.type_code, event.flags, event.body)? {
             Decoded::Payload => self.payload(event.body, event.more),
@@ -193,15 +221,17 @@ impl Inspection<'_> {
         match decoded {
             Decoded::Xid => self.open = false,
             Decoded::Rows(_) => self.row_events += 1,
-            Decoded::TableMap(_) => match TableMap::parse(body) {
-                Ok(map) if self.tables.matches(map.database(), map.table()) => {
-                    TablePlan::new(&map)?;
+            Decoded::TableMap(_) => {
+                match TableMap::parse(body).map(|map| map.of_mariadb(self.mariadb)) {
+                    Ok(map) if self.tables.matches(map.database(), map.table()) => {
+                        TablePlan::new(&map)?;
+                    }
+                    Err(error) if error.table().is_none_or(|(d, t)| self.tables.matches(d, t)) => {
+                        return Err(error);
+                    }
+                    _ => {}
                 }
-                Err(error) if error.table().is_none_or(|(d, t)| self.tables.matches(d, t)) => {
-                    return Err(error);
-                }
-                _ => {}
-            },
+            }
             Decoded::Query(query) => match classify(&query)? {
                 Statement::Begin | Statement::Savepoint => {}
                 Statement::Change { tables, .. } => {

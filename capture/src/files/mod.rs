@@ -242,6 +242,16 @@ impl BinlogFiles {
     }
 }
 
+/// Whether MariaDB's numbers have gone back behind all that is read over: such a transaction only seems to be in the set, and whoever is
+/// handed it refuses it.
+fn is_behind(gtid: &Gtid, executed: &GtidSet, have: &GtidSet) -> bool {
+    let Some((domain, _, sequence)) = gtid.as_mariadb() else {
+        return false;
+    };
+    let end = |set: &GtidSet| set.domain(domain).map_or(0, |range| range.end);
+    sequence <= end(executed) && end(executed) >= end(have)
+}
+
 fn chunks(head: &Head) -> Result<Chunks, FileError> {
     let unreadable = |cause| FileError::Unreadable {
         path: head.path.clone(),
@@ -321,8 +331,9 @@ impl Events for BinlogFiles {
                     // What can't be read is handed out: who decodes it again can say why.
                     self.skipping =
                         head::begun(code, event.server_id, event.body).is_some_and(|gtid| {
+                            let behind = is_behind(&gtid, &self.executed, &self.have);
                             self.executed.insert(gtid);
-                            self.have.contains(&gtid) && self.shown != Some(gtid)
+                            self.have.contains(&gtid) && self.shown != Some(gtid) && !behind
                         });
                 }
                 // An anonymous transaction.
