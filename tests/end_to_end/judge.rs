@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result, ensure};
-use binferry_servers::MySql;
+use anyhow::{Context, Result, bail, ensure};
+use binferry_servers::{MySql, TextRow};
 
 /// Both servers hold the same rows in every table of the database. A document is compared with the types in it, where both have such.
 pub fn equal(source: &MySql, target: &MySql, database: &str) -> Result<()> {
@@ -23,7 +23,17 @@ pub fn equal(source: &MySql, target: &MySql, database: &str) -> Result<()> {
                 .map_err(anyhow::Error::from)
         };
         let (s, t) = (sum(source)?, sum(target)?);
-        ensure!(s == t, "{database}.{table} differs: source {s}, target {t}");
+        let alike = || -> Result<bool> {
+            let rows = |server| rows_with_numbers(server, database, table);
+            Ok(!typed && rows(source)? == rows(target)?)
+        };
+        if s != t && !alike()? {
+            let columns = columns_that_differ([source, target], database, table, typed)?;
+            bail!(
+                "{database}.{table} differs: source {s}, target {t}\n{}",
+                columns.join("\n")
+            );
+        }
         if !typed {
             continue;
         }
@@ -58,47 +68,132 @@ fn paths_sum(database: &str, table: &str, column: &str) -> String {
 
 /// Count and an order-free sum over the exact bytes of each row.
 fn rows_sum(server: &MySql, database: &str, table: &str, typed: bool) -> Result<String> {
-    let columns = server.rows(&format!(
+    let columns = columns(server, database, table)?;
+    Ok(sum_of(&columns, database, table, typed))
+}
+
+fn columns(server: &MySql, database: &str, table: &str) -> Result<Vec<TextRow>> {
+    Ok(server.rows(&format!(
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = '{database}' AND table_name = '{table}' ORDER BY column_name"
+    ))?)
+}
+
+/// All rows, in an order of their own. The servers write the same FLOAT or DOUBLE in different ways: here it is its bits.
+fn rows_with_numbers(server: &MySql, database: &str, table: &str) -> Result<Vec<Vec<String>>> {
+    let columns = columns(server, database, table)?;
+    let exact: Vec<_> = columns.iter().map(|c| exact(c, false)).collect();
+    let all = server.rows(&format!(
+        "SET time_zone='+00:00'; SELECT {} FROM `{database}`.`{}`",
+        exact.join(", "),
+        table.replace('`', "``")
     ))?;
-    let parts: Vec<String> = columns
-        .iter()
-        .map(|c| {
-            let name = c[0].as_deref().unwrap_or_default().replace('`', "``");
-            let value = match c[1].as_deref() {
-                // FLOAT prints six digits; as a double it shows all that it has.
-                Some("float") => format!("CAST(CAST(`{name}` AS DOUBLE) AS CHAR)"),
-                Some("json") if typed => {
-                    format!("CONCAT(JSON_TYPE(`{name}`), CAST(`{name}` AS CHAR))")
-                }
-                // Its number tells a label that is an empty string from a value without one.
-                Some("enum") => format!("CONCAT(`{name}` + 0, ' ', CAST(`{name}` AS CHAR))"),
-                // Text in its own character set.
-                Some(kind) if typed && (kind.ends_with("char") || kind.ends_with("text")) => {
-                    format!("`{name}`")
-                }
-                Some(kind)
-                    if kind.contains("geom")
-                        || kind.contains("point")
-                        || kind.contains("polygon")
-                        || kind.contains("linestring") =>
-                {
-                    format!("`{name}`")
-                }
-                Some("bit" | "vector") => format!("`{name}`"),
-                Some(kind) if kind.ends_with("binary") || kind.ends_with("blob") => {
-                    format!("`{name}`")
-                }
-                _ => format!("CAST(`{name}` AS CHAR)"),
-            };
-            format!("COALESCE(HEX({value}), 'NULL')")
-        })
-        .collect();
-    Ok(format!(
+    let number = |shown: String| -> Result<String> {
+        if shown == "NULL" {
+            return Ok(shown);
+        }
+        let digits = (0..shown.len()).step_by(2);
+        let digits: Result<Vec<_>, _> = digits
+            .map(|at| u8::from_str_radix(&shown[at..at + 2], 16))
+            .collect();
+        let number: f64 = String::from_utf8(digits?)?.parse()?;
+        Ok(format!("{:016x}", number.to_bits()))
+    };
+    let mut rows = Vec::new();
+    for row in all {
+        let values = row.into_iter().flatten().zip(&columns);
+        let values = values.map(|(shown, column)| match column[1].as_deref() {
+            Some("float" | "double") => number(shown),
+            _ => Ok(shown),
+        });
+        rows.push(values.collect::<Result<Vec<_>>>()?);
+    }
+    rows.sort();
+    Ok(rows)
+}
+
+/// For who reads the failure: of each column that differs by itself, some values that only one of the two has.
+fn columns_that_differ(
+    servers: [&MySql; 2],
+    database: &str,
+    table: &str,
+    typed: bool,
+) -> Result<Vec<String>> {
+    let mut differing = Vec::new();
+    let quoted = table.replace('`', "``");
+    for column in columns(servers[0], database, table)? {
+        let mut values = Vec::new();
+        for server in servers {
+            let value = exact(&column, typed);
+            let ask = format!(
+                "SET time_zone='+00:00'; SELECT {value} FROM `{database}`.`{quoted}` ORDER BY 1"
+            );
+            values.push(
+                server
+                    .rows(&ask)?
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .collect::<Vec<_>>(),
+            );
+        }
+        let only = |one: &[String], other: &[String]| {
+            let only = one.iter().filter(|value| !other.contains(value));
+            only.take(3).cloned().collect::<Vec<_>>()
+        };
+        let (source, target) = (&values[0], &values[1]);
+        if source != target {
+            differing.push(format!(
+                "{:?}: {} and {} rows; at the source only {:?}, at the target only {:?}",
+                column[0],
+                source.len(),
+                target.len(),
+                only(source, target),
+                only(target, source)
+            ));
+        }
+    }
+    Ok(differing)
+}
+
+/// What shows a value of the column exactly: name and type.
+fn exact(c: &TextRow, typed: bool) -> String {
+    let name = c[0].as_deref().unwrap_or_default().replace('`', "``");
+    let value = match c[1].as_deref() {
+        // FLOAT prints six digits; as a double it shows all that it has.
+        Some("float") => format!("CAST(CAST(`{name}` AS DOUBLE) AS CHAR)"),
+        Some("json") if typed => {
+            format!("CONCAT(JSON_TYPE(`{name}`), CAST(`{name}` AS CHAR))")
+        }
+        // Its number tells a label that is an empty string from a value without one.
+        Some("enum") => format!("CONCAT(`{name}` + 0, ' ', CAST(`{name}` AS CHAR))"),
+        // Text in its own character set.
+        Some(kind) if kind.ends_with("char") || kind.ends_with("text") => {
+            format!("`{name}`")
+        }
+        Some(kind)
+            if kind.contains("geom")
+                || kind.contains("point")
+                || kind.contains("polygon")
+                || kind.contains("linestring") =>
+        {
+            format!("`{name}`")
+        }
+        Some("bit" | "vector") => format!("`{name}`"),
+        Some(kind) if kind.ends_with("binary") || kind.ends_with("blob") => {
+            format!("`{name}`")
+        }
+        _ => format!("CAST(`{name}` AS CHAR)"),
+    };
+    format!("COALESCE(HEX({value}), 'NULL')")
+}
+
+fn sum_of(columns: &[TextRow], database: &str, table: &str, typed: bool) -> String {
+    let parts: Vec<_> = columns.iter().map(|c| exact(c, typed)).collect();
+    format!(
         "SELECT CONCAT(COUNT(*), ' ', COALESCE(SUM(CAST(CONV(SUBSTRING(SHA2(CONCAT_WS('|', {}), 256), 1, 15), 16, 10) AS DECIMAL(30))), 0)) FROM `{database}`.`{}`",
         parts.join(", "),
         table.replace('`', "``")
-    ))
+    )
 }
 
 /// Each row of `ledger` (one a transaction of the load, `id` given by the source) was inserted at the target once: the target's binlog

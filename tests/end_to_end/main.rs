@@ -2,6 +2,7 @@
 
 mod accounts;
 mod binferry;
+mod drawn;
 mod faults;
 mod files;
 mod follow;

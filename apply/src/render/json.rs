@@ -22,7 +22,14 @@ const DEEPEST: usize = 101;
 
 pub fn put(out: &mut Vec<u8>, binary: &[u8]) -> Result<(), NoLiteral> {
     let (kind, value) = binary.split_first().ok_or(BROKEN)?;
-    put_value(out, *kind, value, 0)
+    if *kind <= 0x03 {
+        return put_value(out, *kind, value, 0);
+    }
+    // A column takes documents only: a scalar becomes one in an array, and is taken out of it again.
+    out.extend_from_slice(b"JSON_EXTRACT(JSON_ARRAY(");
+    put_value(out, *kind, value, 0)?;
+    out.extend_from_slice(b"),'$[0]')");
+    Ok(())
 }
 
 fn put_value(out: &mut Vec<u8>, kind: u8, value: &[u8], depth: usize) -> Result<(), NoLiteral> {
@@ -333,6 +340,14 @@ mod tests {
         assert_eq!(
             text(&binary).unwrap(),
             "JSON_ARRAY(CAST(12.5 AS DECIMAL(3,1)),7)"
+        );
+    }
+
+    #[test]
+    fn scalars_are_taken_out_of_an_array() {
+        assert_eq!(
+            text(&[0x0f, 246, 4, 3, 1, 0x8c, 5]).unwrap(),
+            "JSON_EXTRACT(JSON_ARRAY(CAST(12.5 AS DECIMAL(3,1))),'$[0]')"
         );
     }
 

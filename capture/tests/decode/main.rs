@@ -4,7 +4,6 @@
 //! A failure prints the seed; `BINFERRY_SEED` runs it again.
 
 mod charsets;
-mod generate;
 mod images;
 mod payload;
 mod second;
@@ -15,24 +14,15 @@ use std::time::Duration;
 use binferry_capture::client::Connection;
 use binferry_capture::decode::{Decoded, TableMap, TablePlan};
 use binferry_capture::dump::{Dump, Request};
+use binferry_generate::{
+    self as generate, Column, Kind, Random, SESSION, Servers, collations, seed,
+};
 use binferry_schemas::address::{Address, Secret, Tls};
 use binferry_schemas::datum::{Value, Values, text};
 use binferry_schemas::gtid::{GtidSet, Uuid};
 use binferry_schemas::record::{ChangesBuffer, Operation};
 use binferry_schemas::row::{ColumnType, charset};
 use binferry_servers::MySql;
-use generate::{Column, Kind, Random};
-
-const SESSION: &str = "SET NAMES utf8mb4; SET sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'; SET time_zone = '+00:00'; ";
-
-fn seed() -> u64 {
-    let seed = std::env::var("BINFERRY_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64);
-    println!("BINFERRY_SEED={seed}");
-    seed
-}
 
 /// What shows a column's value without loss: its text in hexadecimal. For text: in UTF-8, in its own character set, and back in that from
 /// UTF-8.
@@ -261,24 +251,11 @@ async fn drawn_tables() {
     for table in 0..4 {
         let database = format!("drawn{table}");
         let run = run_with(&database, 40, &mut random, |server, random| {
-            generate::drawn(40, &collations(server), random)
+            generate::drawn(40, Servers::MySql, &collations(&[server]).unwrap(), random)
         })
         .await;
         judge(&run, &database, 40, seed);
     }
-}
-
-/// Character set and collation of all collations for text.
-fn collations(server: &MySql) -> Vec<(&'static str, String)> {
-    let rows = server
-        .rows("SELECT CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLLATIONS WHERE COLLATION_NAME <> 'binary' ORDER BY ID")
-        .unwrap();
-    let mut rows = rows.into_iter().map(|row| row.into_iter().flatten());
-    let pair = |mut row: std::iter::Flatten<std::vec::IntoIter<Option<String>>>| {
-        let charset: &'static str = row.next().unwrap().leak();
-        (charset, row.next().unwrap())
-    };
-    rows.by_ref().map(pair).collect()
 }
 
 fn judge(run: &Run, database: &str, rows: usize, seed: u64) {
