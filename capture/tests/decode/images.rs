@@ -297,7 +297,7 @@ async fn changes_of_documents() {
             let (a, b) = (document(random), document(random));
             server
                 .sql(&format!(
-                    "{session} INSERT INTO {table} VALUES ({id}, {a}, 't', 0, {b}, NULL)"
+                    "{session} INSERT INTO {table} VALUES ({id}, {a}, 't', 0, IFNULL({b}, '7'), NULL)"
                 ))
                 .unwrap();
         }

@@ -17,6 +17,7 @@ const SHUTDOWN: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(super) struct Process {
     programs: Programs,
+    folder: PathBuf,
     data: PathBuf,
     socket: PathBuf,
     child: Supervised,
@@ -28,6 +29,7 @@ impl Process {
             child: Supervised::new(programs.release.program(), folder.join("mysqld.log")),
             programs,
             data: folder.join("data"),
+            folder: folder.to_owned(),
             socket,
         }
     }
@@ -45,6 +47,8 @@ impl Control for Process {
         let mut command = self.programs.server();
         command
             .arg(format!("--datadir={}", self.data.display()))
+            // Not a shared one: MariaDB begins by deleting the temporary tables that it finds, those of its neighbours too.
+            .arg(format!("--tmpdir={}", self.folder.display()))
             .arg(format!("--socket={}", self.socket.display()))
             .arg(format!("--pid-file={}", self.pid_file()))
             .arg(format!("--port={}", launch.port))

@@ -114,6 +114,7 @@ fn bootstrap(programs: &Programs, options: &[String], temporary: &Path, data: &P
     command
         .arg("--bootstrap")
         .arg(format!("--datadir={}", data.display()))
+        .arg(format!("--tmpdir={}", temporary.display()))
         .args(["--innodb-log-file-size=8M", "--skip-log-bin"])
         .args(["--max-allowed-packet=8M", "--net-buffer-length=16K"])
         .args(options)
