@@ -127,6 +127,25 @@ impl Pipeline {
         Ok(Running { child, path })
     }
 
+    /// The target shows the set; when it does not, the error holds what the processes said last.
+    pub fn wait_for(&self, set: &str) -> Result<()> {
+        let waited = done(
+            self.command("wait")
+                .args(["--gtid", set, "--timeout", "90s"]),
+        );
+        let Err(mut error) = waited else {
+            return Ok(());
+        };
+        for name in ["run", "capture", "apply"] {
+            if let Ok(text) = said(&self.folder.path().join(format!("{name}.err"))) {
+                let lines: Vec<_> = text.lines().collect();
+                let last = lines[lines.len().saturating_sub(20)..].join("\n");
+                error = error.context(format!("{name}, its last lines:\n{last}"));
+            }
+        }
+        Err(error)
+    }
+
     pub fn tail(&self) -> Result<Vec<serde_json::Value>> {
         let output = output(self.command("tail").args(["--until", "now"]))?;
         ensure!(

@@ -13,12 +13,7 @@ use crate::{
 
 /// The end-state check.
 pub fn proved(pipeline: &Pipeline, source: &MySql, target: &MySql, database: &str) -> Result<()> {
-    let set = executed(source)?;
-    done(
-        pipeline
-            .command("wait")
-            .args(["--gtid", &set, "--timeout", "90s"]),
-    )?;
+    pipeline.wait_for(&executed(source)?)?;
     judge::equal(source, target, database)?;
     judge::once(source, target, database)
 }
@@ -170,12 +165,7 @@ fn a_paused_applier_never_takes_back() -> Result<()> {
     old.signal("STOP")?;
     let new = pipeline.start_command(pipeline.command("apply"), "second")?;
     load.wait_for(100)?;
-    let set = executed(&pair.source)?;
-    done(
-        pipeline
-            .command("wait")
-            .args(["--gtid", &set, "--timeout", "90s"]),
-    )?;
+    pipeline.wait_for(&executed(&pair.source)?)?;
     old.signal("CONT")?;
     load.wait_for(50)?;
     ensure!(
