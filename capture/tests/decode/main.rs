@@ -7,6 +7,7 @@ mod charsets;
 mod images;
 mod payload;
 mod second;
+mod third;
 
 use std::fmt::Write;
 use std::time::Duration;

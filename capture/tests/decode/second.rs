@@ -51,7 +51,7 @@ async fn theirs(run: &Run) -> Vec<Vec<Option<BinlogValue<'static>>>> {
 }
 
 /// Ours of the same events, each image as (plan, datum).
-fn ours(events: &[Event]) -> (TablePlan, Vec<Vec<u8>>) {
+pub fn ours(events: &[Event]) -> (TablePlan, Vec<Vec<u8>>) {
     let mut plan = None;
     let mut images = Vec::new();
     for event in events {
@@ -93,7 +93,7 @@ fn number(value: &Theirs) -> Option<i128> {
 }
 
 /// The digits of a decimal without zeros that say nothing.
-fn digits(decimal: &str) -> String {
+pub fn digits(decimal: &str) -> String {
     let (sign, digits) = match decimal.strip_prefix('-') {
         Some(digits) => ("-", digits),
         None => ("", decimal),
