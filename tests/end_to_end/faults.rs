@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use binferry_servers::{CommitFault, MySql, Pair, Proxy, database, pair};
 
 use crate::{
-    binferry::{Pipeline, SOURCE_USER, TARGET_USER, done, eventually, executed, refused},
+    binferry::{Pipeline, SOURCE_USER, TARGET_USER, eventually, executed, refused},
     judge,
     load::{Load, prepare},
 };
