@@ -185,6 +185,10 @@ impl Assembly {
             self.counters.events += 1;
             self.events.add(event.type_code);
         }
+        // Before anything can go wrong with it: an error names the event's place, not the one before.
+        if event.log_pos != 0 && !event.is_artificial() {
+            self.position = grown(self.position, event.log_pos);
+        }
         let Some(type_code) = expanded_type(event.type_code) else {
             return self.plain(event, log, session).await;
         };
@@ -211,9 +215,6 @@ impl Assembly {
     ) -> Result<Progressed, CaptureError> {
         let decoded =
             Decoded::of(event.type_code, event.flags, event.body).map_err(|e| self.at(e))?;
-        if event.log_pos != 0 && !event.is_artificial() {
-            self.position = grown(self.position, event.log_pos);
-        }
         match decoded {
             Decoded::Payload => self.payload(event, log, session).await,
             Decoded::MariaDbGtid(gtid) => {

@@ -8,6 +8,8 @@ pub mod account;
 pub mod assembly;
 pub mod attach;
 mod attach_files;
+#[cfg(test)]
+mod damage_tests;
 pub mod error;
 pub(crate) mod events;
 #[cfg(test)]
