@@ -1,14 +1,21 @@
 //! MariaDB's binlog files: from disk as the source, and as what the live log is accounted by.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    io::{Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use binferry_servers::{MySql, Release, pair};
 
 use crate::{
-    binferry::{Pipeline, done, executed, output, program, refused},
+    binferry::{Pipeline, done, eventually, executed, output, program, refused},
     files::{Backup, current, gtids, lines, source},
 };
+
+const ANNOTATE_ROWS: u8 = 160;
 
 const RELEASES: [Release; 2] = [Release::MariaDb10_11, Release::MariaDb11_8];
 
@@ -410,6 +417,80 @@ fn what_is_lost_shows_at_the_next_file() -> Result<()> {
         fs::write(&file, &whole)?;
         capture(None)?;
         ensure!(pipeline.tail()?.len() == 6);
+    }
+    Ok(())
+}
+
+/// In the place of these bytes an event that says nothing.
+fn overwrite(file: &Path, from: u64, to: u64) -> Result<()> {
+    let mut bytes = fs::read(file)?;
+    let place = &mut bytes[usize::try_from(from)?..usize::try_from(to)?];
+    let (length, end) = (u32::try_from(place.len())?, u32::try_from(to)?);
+    // The time and the server id stay.
+    place[4] = ANNOTATE_ROWS;
+    place[9..13].copy_from_slice(&length.to_le_bytes());
+    place[13..17].copy_from_slice(&end.to_le_bytes());
+    place[17..19].fill(0);
+    let body = place.len() - 4;
+    place[19..body].fill(b' ');
+    let sum = crc32fast::hash(&place[..body]);
+    place[body..].copy_from_slice(&sum.to_le_bytes());
+    let mut file = fs::OpenOptions::new().write(true).open(file)?;
+    file.seek(SeekFrom::Start(from))?;
+    Ok(file.write_all(place)?)
+}
+
+/// A transaction that is not in the binlog any more, in the file that the server writes.
+#[test]
+fn what_is_lost_shows_at_the_end() -> Result<()> {
+    for release in RELEASES {
+        let server = MySql::builder().release(release).start()?;
+        server.sql("CREATE DATABASE lost; CREATE TABLE lost.t (id INT PRIMARY KEY)")?;
+        let pipeline = Pipeline::new(&server, &pair()?.target, "lost")?;
+        let file = server
+            .data_dir()
+            .context("not ours")?
+            .join(current(&server)?);
+        server.sql("INSERT INTO lost.t VALUES (1); SET SESSION gtid_domain_id = 9; INSERT INTO lost.t VALUES (2)")?;
+        done(pipeline.command("capture").args(["--until", "now"]))?;
+        let end = |position: bool| -> Result<u64> {
+            Ok(match position {
+                true => server.rows("SHOW MASTER STATUS")?[0][1]
+                    .as_deref()
+                    .context("a position")?
+                    .parse()?,
+                false => fs::metadata(&file)?.len(),
+            })
+        };
+        let from = end(true)?;
+        server.sql("SET SESSION gtid_domain_id = 9; INSERT INTO lost.t VALUES (3)")?;
+        let to = end(true)?;
+        ensure!(to == end(false)?);
+        let lost = executed(&server)?;
+        let lost = lost
+            .split(',')
+            .find(|gtid| gtid.starts_with("9-"))
+            .context("a GTID")?;
+        let whole = fs::read(&file)?;
+        overwrite(&file, from, to)?;
+        server.sql("USE lost; INSERT INTO t SELECT 3 + seq FROM seq_1_to_50")?;
+
+        let mut running = pipeline.start("capture")?;
+        eventually("it goes on", || Ok(pipeline.tail()?.len() == 52))?;
+        running.signal("TERM")?;
+        let code = running.wait(std::time::Duration::from_secs(60))?;
+        let said = running.said()?;
+        ensure!(code == Some(3), "{release:?}: exit {code:?}: {said}");
+        ensure!(said.contains("transactions are lost"), "{said}");
+        ensure!(said.contains(lost), "{said}");
+
+        // As it was, and nothing is lost.
+        let mut now = fs::read(&file)?;
+        let lost = usize::try_from(from)?..usize::try_from(to)?;
+        now[lost.clone()].copy_from_slice(&whole[lost]);
+        fs::write(&file, now)?;
+        done(pipeline.command("capture").args(["--until", "now"]))?;
+        ensure!(pipeline.tail()?.len() == 53);
     }
     Ok(())
 }
