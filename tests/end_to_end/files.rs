@@ -53,6 +53,16 @@ impl Backup {
         Self::copy(server, &names)
     }
 
+    /// All that the server has; the last file is open.
+    pub fn all(server: &MySql) -> Result<Self> {
+        let logs = server.rows("SHOW BINARY LOGS")?;
+        let names: Vec<String> = logs
+            .into_iter()
+            .filter_map(|row| row.into_iter().next()?)
+            .collect();
+        Self::copy(server, &names)
+    }
+
     pub fn copy(server: &MySql, names: &[String]) -> Result<Self> {
         let data = server.data_dir().context("not our server")?;
         let folder = TempDir::new()?;

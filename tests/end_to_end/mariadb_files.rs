@@ -180,12 +180,7 @@ fn a_log_goes_from_files_to_the_server_and_back() -> Result<()> {
             round % 2
         ))?;
         // The last file is open.
-        let logs = server.rows("SHOW BINARY LOGS")?;
-        let names: Vec<String> = logs
-            .into_iter()
-            .filter_map(|r| r.into_iter().next()?)
-            .collect();
-        let backup = Backup::copy(&server, &names)?;
+        let backup = Backup::all(&server)?;
         pipeline.source = format!("file:{}", backup.folder.path().display());
         match round {
             1 => {

@@ -46,20 +46,23 @@ pub struct MariaDbGtid {
     pub sequence: u64,
     /// One statement follows, and it is the whole: no XID, no COMMIT.
     pub standalone: bool,
+    pub xa: Option<MariaDbXa>,
+}
+
+/// Which part of an XA transaction follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MariaDbXa {
+    /// Its changes: the GTID stands for the XA START, and an XA_PREPARE ends it.
+    Prepared,
+    /// The XA COMMIT or XA ROLLBACK.
+    Completed,
 }
 
 pub(super) fn gtid(body: &[u8]) -> Result<MariaDbGtid, DecodeError> {
-    let (gtid, flags, more) = read_gtid(body).map_err(|Flaw(flaw)| DecodeError::Malformed {
+    let (gtid, more) = read_gtid(body).map_err(|Flaw(flaw)| DecodeError::Malformed {
         event: "GTID",
         flaw,
     })?;
-    if flags & (PREPARED_XA | COMPLETED_XA) != 0 {
-        return Err(DecodeError::Unsupported {
-            event: "GTID",
-            reason: "it begins a part of an XA transaction, and those of MariaDB are not carried",
-            hint: "do not run XA transactions on captured MariaDB servers",
-        });
-    }
     if more & (START_ALTER | COMMIT_ALTER | ROLLBACK_ALTER) != 0 {
         return Err(DecodeError::Unsupported {
             event: "GTID",
@@ -70,7 +73,7 @@ pub(super) fn gtid(body: &[u8]) -> Result<MariaDbGtid, DecodeError> {
     Ok(gtid)
 }
 
-fn read_gtid(body: &[u8]) -> Read<(MariaDbGtid, u8, u8)> {
+fn read_gtid(body: &[u8]) -> Read<(MariaDbGtid, u8)> {
     let mut cursor = Cursor::new(body);
     let sequence = cursor.u64()?;
     let domain = cursor.u32()?;
@@ -78,7 +81,13 @@ fn read_gtid(body: &[u8]) -> Read<(MariaDbGtid, u8, u8)> {
     if flags & GROUP_COMMIT != 0 {
         cursor.u64()?;
     }
-    if flags & (PREPARED_XA | COMPLETED_XA) != 0 {
+    let xa = match (flags & PREPARED_XA != 0, flags & COMPLETED_XA != 0) {
+        (false, false) => None,
+        (true, false) => Some(MariaDbXa::Prepared),
+        (false, true) => Some(MariaDbXa::Completed),
+        (true, true) => return Err(Flaw("begins both parts of an XA transaction")),
+    };
+    if xa.is_some() {
         cursor.u32()?;
         let length = usize::from(cursor.u8()?) + usize::from(cursor.u8()?);
         cursor.take(length)?;
@@ -88,8 +97,9 @@ fn read_gtid(body: &[u8]) -> Read<(MariaDbGtid, u8, u8)> {
         domain,
         sequence,
         standalone: flags & STANDALONE != 0,
+        xa,
     };
-    Ok((gtid, flags, more))
+    Ok((gtid, more))
 }
 
 /// What is stated with a GTID_LIST.
@@ -258,16 +268,26 @@ mod tests {
             domain: 5,
             sequence: 7,
             standalone: false,
+            xa: None,
         };
         assert_eq!(gtid(&body), Ok(expected));
         body[12] = STANDALONE | GROUP_COMMIT;
         assert!(gtid(&body).is_err(), "the commit id is cut off");
         body.extend([0, 0]);
         assert!(gtid(&body).is_ok_and(|gtid| gtid.standalone));
-        for flag in [PREPARED_XA, COMPLETED_XA] {
-            body[12] = flag;
-            assert!(matches!(gtid(&body), Err(DecodeError::Unsupported { .. })));
+        // Format 1, a gtrid of two bytes and none behind it; what follows are the other flags.
+        let xid = [1, 0, 0, 0, 2, 0, b'a', b'b'];
+        for (flag, part) in [
+            (PREPARED_XA, MariaDbXa::Prepared),
+            (COMPLETED_XA, MariaDbXa::Completed),
+        ] {
+            let mut begun = [&body[..12], &[flag], &xid[..], &[0]].concat();
+            assert!(gtid(&begun).is_ok_and(|gtid| gtid.xa == Some(part)));
+            begun[21] = START_ALTER;
+            assert!(gtid(&begun).is_err());
+            assert!(gtid(&begun[..20]).is_err(), "the xid is cut off");
         }
+        assert!(gtid(&[&body[..12], &[PREPARED_XA | COMPLETED_XA], &xid[..]].concat()).is_err());
         body[12] = 0;
         body[13] = START_ALTER;
         assert!(matches!(gtid(&body), Err(DecodeError::Unsupported { .. })));

@@ -43,7 +43,7 @@ pub use self::{
     error::DecodeError,
     event::{Decoded, FormatDescription, Rotate, event_name},
     gtid::GtidEvent,
-    mariadb::{MariaDbGtid, expand, expanded_type, gtid_list},
+    mariadb::{MariaDbGtid, MariaDbXa, expand, expanded_type, gtid_list},
     payload::{InnerEvent, Payload},
     plan::TablePlan,
     query::{QueryEvent, Session},

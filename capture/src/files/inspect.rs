@@ -12,7 +12,7 @@ use binferry_schemas::{
 use super::{BinlogFiles, FileError, Head, head, survey};
 use crate::{
     decode::{
-        DecodeError, Decoded, Payload, Statement, TableMap, TablePlan, classify, expand,
+        DecodeError, Decoded, Payload, Statement, TableMap, TablePlan, XaVerb, classify, expand,
         expanded_type,
     },
     dump::Event,
@@ -219,7 +219,7 @@ impl Inspection<'_> {
 
     fn decoded(&mut self, decoded: Decoded<'_>, body: &[u8]) -> Result<(), DecodeError> {
         match decoded {
-            Decoded::Xid => self.open = false,
+            Decoded::Xid | Decoded::XaPrepare(_) => self.open = false,
             Decoded::Rows(_) => self.row_events += 1,
             Decoded::TableMap(_) => {
                 match TableMap::parse(body).map(|map| map.of_mariadb(self.mariadb)) {
@@ -234,6 +234,7 @@ impl Inspection<'_> {
             }
             Decoded::Query(query) => match classify(&query)? {
                 Statement::Begin | Statement::Savepoint => {}
+                Statement::Xa(XaVerb::Start | XaVerb::End | XaVerb::Prepare, _) => {}
                 Statement::Change { tables, .. } => {
                     if tables.is_empty() || tables.iter().any(|(d, t)| self.tables.matches(d, t)) {
                         return Err(DecodeError::Unsupported {

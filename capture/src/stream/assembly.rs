@@ -32,8 +32,8 @@ use self::counters::EventCounts;
 use super::{account, error::StreamError, split};
 use crate::{
     decode::{
-        ALL_TABLES, DecodeError, Decoded, GtidEvent, InnerEvent, MariaDbGtid, Payload, QueryEvent,
-        RowsEvent, Statement, TableMap, TablePlan, classify, expand, expanded_type,
+        ALL_TABLES, DecodeError, Decoded, GtidEvent, InnerEvent, MariaDbGtid, MariaDbXa, Payload,
+        QueryEvent, RowsEvent, Statement, TableMap, TablePlan, classify, expand, expanded_type,
     },
     dump::Event,
     error::CaptureError,
@@ -113,7 +113,7 @@ struct Open {
     known: bool,
     /// A BEGIN has been seen: only COMMIT or XID ends it, whatever statements it holds (DROP TEMPORARY TABLE, CREATE TABLE … SELECT).
     begun: bool,
-    /// An XA START has been seen.
+    /// An XA START has been seen, or MariaDB's GTID, which stands for it.
     xa: bool,
     /// Something of it is captured.
     captured: bool,
@@ -362,6 +362,7 @@ impl Assembly {
             domain,
             sequence,
             standalone,
+            xa,
         }: MariaDbGtid,
         event: Event<'_>,
         session: &Session,
@@ -416,7 +417,8 @@ impl Assembly {
             session,
         )?;
         if let Some(open) = &mut self.open {
-            open.begun = !standalone;
+            open.begun = !standalone && xa != Some(MariaDbXa::Completed);
+            open.xa = xa == Some(MariaDbXa::Prepared);
         }
         Ok(())
     }

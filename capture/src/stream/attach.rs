@@ -150,7 +150,11 @@ pub(super) async fn facts(
 /// A transaction that is prepared now would commit without its changes in the log. A user without the privilege to ask learns of it at the
 /// XA COMMIT, which stops the capture.
 async fn nothing_prepared(connection: &mut Connection) -> Result<(), CaptureError> {
-    let rows = match connection.query("XA RECOVER CONVERT XID").await {
+    let recover = match connection.is_mariadb() {
+        true => "XA RECOVER FORMAT = 'SQL'",
+        false => "XA RECOVER CONVERT XID",
+    };
+    let rows = match connection.query(recover).await {
         Ok(rows) => rows,
         Err(error) if verdict(&error) == Verdict::Retry => return Err(error),
         Err(error) => {
