@@ -13,7 +13,9 @@ use std::{sync::Arc, time::Duration};
 use binferry_schemas::{
     address::Address,
     gtid::GtidSet,
-    record::{Body, DdlEffect, FoldState, Head as RecordHead, HeadBody, Offset, Record, WriteSet},
+    record::{
+        Body, Ddl, DdlEffect, FoldState, Head as RecordHead, HeadBody, Offset, Record, WriteSet,
+    },
 };
 use binferry_transport::{
     error::LogError,
@@ -236,30 +238,7 @@ impl Planner {
             match record.body {
                 Body::WriteSet(write_set) => self.transaction(offset, &block, &write_set).await?,
                 Body::Ddl(ddl) => {
-                    let place = Arc::new(Place {
-                        gtid: ddl.transaction.gtid,
-                        offset,
-                    });
-                    match ddl.effect {
-                        DdlEffect::None => {}
-                        DdlEffect::Define => {
-                            self.flush().await?;
-                            self.tables.forget(
-                                &ddl.tables,
-                                PassedDdl {
-                                    gtid: place.gtid,
-                                    statement: ddl.statement,
-                                },
-                            );
-                        }
-                        effect => {
-                            return Err(Stop::Failed(ApplyError::DdlStop {
-                                place,
-                                effect,
-                                statement: ddl.statement,
-                            }));
-                        }
-                    }
+                    self.ddl(offset, ddl).await?;
                     self.accepted();
                 }
                 _ => {
@@ -267,6 +246,27 @@ impl Planner {
                         "a chunk that is neither a write-set nor a DDL",
                     )));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// A statement that defines tables, in its place among the changes.
+    async fn ddl(&mut self, offset: Offset, ddl: Ddl) -> Result<(), Stop> {
+        let gtid = ddl.transaction.gtid;
+        match ddl.effect {
+            DdlEffect::None => {}
+            DdlEffect::Define => {
+                self.flush().await?;
+                let statement = ddl.statement;
+                (self.tables).forget(&ddl.tables, PassedDdl { gtid, statement });
+            }
+            effect => {
+                return Err(Stop::Failed(ApplyError::DdlStop {
+                    place: Arc::new(Place { gtid, offset }),
+                    effect,
+                    statement: ddl.statement,
+                }));
             }
         }
         Ok(())
@@ -318,10 +318,15 @@ impl Planner {
             )));
         };
         let mut reader = self.log.reader(first).await.map_err(ApplyError::from)?;
-        let mut next_chunk = 0;
+        let (mut next_chunk, mut begun) = (0, false);
         let mut joiner = Joiner::default();
         loop {
             for Stored { offset, bytes } in reader.next().await.map_err(ApplyError::from)? {
+                if offset > last {
+                    return Err(Stop::Failed(ApplyError::Defect(
+                        "a streamed transaction without its last chunk",
+                    )));
+                }
                 let broken = |source| ApplyError::Record {
                     offset: offset.0,
                     source,
@@ -329,7 +334,7 @@ impl Planner {
                 let Some(found) = head_of(&bytes).map_err(broken)? else {
                     continue;
                 };
-                let HeadBody::WriteSet(chunk) = &found.body else {
+                let (HeadBody::WriteSet(chunk) | HeadBody::Ddl(chunk)) = &found.body else {
                     continue;
                 };
                 // The fold has accepted the chunks from `first` to `last` of this incarnation; a repeat comes with a number that was there.
@@ -339,32 +344,37 @@ impl Planner {
                 {
                     continue;
                 }
+                next_chunk += 1;
+                let ends = offset == last;
                 let place = Arc::new(Place { gtid, offset });
                 let block = Bytes::from(bytes);
                 let record = Record::decode(&block).map_err(broken)?;
-                let Body::WriteSet(write_set) = &record.body else {
-                    continue;
+                let changes = match record.body {
+                    Body::WriteSet(write_set) => {
+                        self.changes(&block, &write_set, &place, &mut joiner)
+                            .await?
+                    }
+                    // Of a table that is made with its rows.
+                    Body::Ddl(ddl) => {
+                        self.ddl(offset, ddl).await?;
+                        Vec::new()
+                    }
+                    _ => Vec::new(),
                 };
-                let changes = self.changes(&block, write_set, &place, &mut joiner).await?;
-                let ends = offset == last;
                 if ends {
                     joiner.finish(&place)?;
+                } else if changes.is_empty() {
+                    continue;
                 }
                 let part = Part {
-                    first: next_chunk == 0,
+                    first: !std::mem::replace(&mut begun, true),
                     statements: batch::in_order(&changes, &self.limits)?,
                     changes,
                     end: ends.then(|| Box::new(end.clone())),
                 };
                 self.out.send(Unit::Part(part)).await.map_err(|_| Closed)?;
-                next_chunk += 1;
                 if ends {
                     return Ok(());
-                }
-                if offset > last {
-                    return Err(Stop::Failed(ApplyError::Defect(
-                        "a streamed transaction without its last chunk",
-                    )));
                 }
             }
         }

@@ -206,6 +206,46 @@ fn ddl_passes_when_the_target_fits_and_stops_otherwise() -> Result<()> {
 }
 
 #[test]
+fn tables_that_are_made_with_their_rows() -> Result<()> {
+    let pair = pair()?;
+    let database = pair.database("ctas")?;
+    let pipeline = Pipeline::new(&pair.source, &pair.target, &database)?;
+    let sql = |server: &MySql, text: &str| server.sql(&format!("USE `{database}`; {text}"));
+    let (columns, pad) = ("(id INT PRIMARY KEY, a VARCHAR(2000))", "REPEAT('x', 2000)");
+    for table in ["made", "nothing", "large"] {
+        sql(&pair.target, &format!("CREATE TABLE {table} {columns}"))?;
+    }
+    // The last one takes several records.
+    sql(
+        &pair.source,
+        &format!(
+            "SET cte_max_recursion_depth = 5000;
+             CREATE TABLE made {columns} AS SELECT 1 AS id, 'one' AS a UNION SELECT 2, NULL;
+             CREATE TABLE nothing {columns} AS SELECT id, a FROM made WHERE id > 5;
+             CREATE TABLE large {columns} AS WITH RECURSIVE n AS (SELECT 1 AS id UNION ALL SELECT id + 1 FROM n WHERE id < 3000)
+                 SELECT id, {pad} AS a FROM n;
+             DELETE FROM made WHERE id = 1"
+        ),
+    )?;
+    pipeline.catch_up()?;
+    judge::equal(&pair.source, &pair.target, &database)?;
+    // Two processes, the applier after the log is whole.
+    sql(
+        &pair.source,
+        &format!("CREATE TABLE late {columns} AS SELECT id, a FROM made"),
+    )?;
+    refused(
+        pipeline.command("run").args(["--until", "now"]),
+        3,
+        &["late", "does not exist"],
+    )?;
+    sql(&pair.target, &format!("CREATE TABLE late {columns}"))?;
+    let set = executed(&pair.source)?;
+    done(pipeline.command("apply").args(["--until", &set]))?;
+    judge::equal(&pair.source, &pair.target, &database)
+}
+
+#[test]
 fn a_replica_takes_over_as_the_source() -> Result<()> {
     let [source, replica] = [MySql::start()?, MySql::start()?];
     let target = &pair()?.target;
