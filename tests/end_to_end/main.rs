@@ -14,6 +14,7 @@ mod load;
 mod logs;
 mod mariadb;
 mod mariadb_files;
+mod mariadb_images;
 mod mariadb_xa;
 mod payload;
 mod refusals;

@@ -64,8 +64,15 @@ pub fn fits(source: &ColumnType, target: &TargetColumn, dialect: Dialect) -> boo
                 // A longer BINARY would pad with zeros.
                 "binary" => room == bytes,
                 "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => room >= bytes,
+                // Any bytes of that length are a value; the binlog says no more of such a column.
+                "uuid" | "inet6" => dialect == Dialect::MariaDb && bytes == 16,
+                "inet4" => dialect == Dialect::MariaDb && bytes == 4,
                 _ => false,
             }
+        }
+        // MariaDB's own VECTOR takes vectors of its one length, and its binlog calls it VARBINARY.
+        ColumnType::VarBinary { bytes } if kind == "vector" => {
+            dialect == Dialect::MariaDb && target.octets == Some(u64::from(*bytes))
         }
         ColumnType::VarBinary { bytes } => blob(u64::from(*bytes), target),
         ColumnType::Blob { length_bytes } => blob(longest(*length_bytes), target),
@@ -236,6 +243,32 @@ mod tests {
         assert!(!mysql(&json, &longtext("utf8mb4")));
         assert!(fits(&json, &longtext("utf8mb4"), Dialect::MariaDb));
         assert!(!fits(&json, &longtext("latin1"), Dialect::MariaDb));
+    }
+
+    #[test]
+    fn what_mariadb_calls_binary() {
+        let (four, sixteen) = (
+            ColumnType::Binary { bytes: 4 },
+            ColumnType::Binary { bytes: 16 },
+        );
+        for (kind, fit, other) in [
+            ("uuid", &sixteen, &four),
+            ("inet6", &sixteen, &four),
+            ("inet4", &four, &sixteen),
+        ] {
+            let target = column(kind, kind);
+            assert!(fits(fit, &target, Dialect::MariaDb), "{kind}");
+            assert!(!fits(other, &target, Dialect::MariaDb), "{kind}");
+            assert!(!mysql(fit, &target), "{kind}");
+        }
+        let vector = TargetColumn {
+            octets: Some(12),
+            ..column("vector", "vector(3)")
+        };
+        let of = |bytes| ColumnType::VarBinary { bytes };
+        assert!(fits(&of(12), &vector, Dialect::MariaDb));
+        assert!(!fits(&of(8), &vector, Dialect::MariaDb));
+        assert!(!mysql(&of(12), &vector));
     }
 
     #[test]
