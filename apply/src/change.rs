@@ -2,13 +2,15 @@
 //!
 //! Images may lack columns (`binlog_row_image` of the source). What an update's after image lacks has not changed: it is taken over from the
 //! before image when the change comes in, so from there on an after image lacks a column only when the before image does too. Absent
-//! columns are neither assigned nor compared. A change that needs a column that its image lacks is refused by [`RowChange::new`].
+//! columns are neither assigned nor compared. An insert's image lacks what the statement left to a constant default: where that can only
+//! be NULL, it is. A change that needs a column that its image lacks is refused by [`RowChange::new`].
 
 use std::sync::Arc;
 
 use binferry_schemas::{
     datum::{self, DatumError, Value, Values},
     record::Operation,
+    row::ColumnType,
 };
 use bytes::Bytes;
 
@@ -23,6 +25,20 @@ pub type Row<'a> = Vec<Option<Value<'a>>>;
 /// The first of these columns that the row lacks.
 fn absent(row: &Row<'_>, mut columns: impl Iterator<Item = usize>) -> Option<usize> {
     columns.find(|&at| row.get(at).is_none_or(Option::is_none))
+}
+
+/// Is NULL all that an insert may have left the column to, on a MySQL source? A column of these types takes no constant as its default,
+/// and a default that is computed is in the image (manual, "Data Type Default Values"). MariaDB's take constants.
+fn defaults_to_null(mapping: &Mapping, at: usize) -> bool {
+    let column = &mapping.schema.columns[at];
+    let constant = !matches!(
+        column.ty,
+        ColumnType::Text { .. }
+            | ColumnType::Blob { .. }
+            | ColumnType::Json
+            | ColumnType::Geometry { .. }
+    );
+    column.nullable && !constant
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,14 +113,21 @@ impl RowChange {
                 }
             }
             (None, Some(after)) => {
-                // The source's default is not in the log, and the target's may be another.
-                let assigned = |at: &usize| mapping.columns[*at].assigned;
-                if let Some(column) = absent(after, all.filter(assigned)) {
-                    return Err(lacks(
-                        column,
-                        "which an insert has left to its default on the source",
-                    ));
+                let mut row = after.clone();
+                let mysql = self.place.gtid.as_mariadb().is_none();
+                for column in all.filter(|at| mapping.columns[*at].assigned) {
+                    if row[column].is_none() && mysql && defaults_to_null(&mapping, column) {
+                        row[column] = Some(Value::Null);
+                    }
+                    // The source's default is not in the log, and the target's may be another.
+                    if row[column].is_none() {
+                        return Err(lacks(
+                            column,
+                            "which an insert has left to its default on the source",
+                        ));
+                    }
                 }
+                merged = Some(mapping.image(&row).map_err(failed)?);
             }
             (None, None) => {}
         }

@@ -183,14 +183,14 @@ pub(super) fn row_images(observed: &Observed, full: &str, findings: &mut Vec<Fin
             Severity::Warning,
             "binlog_row_image",
             "before images hold the key alone, so an update of a row that differs on the target goes unnoticed; an insert \
-             that leaves columns to their defaults cannot be applied",
+             that leaves columns to constant defaults cannot be applied",
             full,
         ),
         "NOBLOB" => find(
             Severity::Warning,
             "binlog_row_image",
             "before images lack BLOB and TEXT columns, so a row that differs there on the target goes unnoticed; an insert \
-             that leaves such columns to their defaults cannot be applied",
+             that leaves such columns to a default other than NULL cannot be applied",
             full,
         ),
         _ => find(

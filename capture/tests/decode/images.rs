@@ -418,3 +418,76 @@ async fn a_change_without_its_document_is_named() {
         })
     );
 }
+
+/// What an INSERT leaves out of its statement: the defaults that the server computes are in the image, constant ones are not, NULL among
+/// them. Nothing in the binlog tells what those are.
+#[tokio::test]
+async fn constant_defaults_are_not_in_the_binlog() {
+    let server = MySql::start().unwrap();
+    server
+        .sql(
+            "CREATE DATABASE images; CREATE TABLE images.d (id INT AUTO_INCREMENT PRIMARY KEY, given INT, constant INT NOT NULL DEFAULT 5,
+               nothing INT, computed INT DEFAULT (1 + 1), stamp TIMESTAMP(6) DEFAULT CURRENT_TIMESTAMP(6), asked INT DEFAULT 6, doubled INT AS (given * 2) STORED,
+               body TEXT, made TEXT DEFAULT ('x'))",
+        )
+        .unwrap();
+    let executed = server.value("SELECT @@gtid_executed").unwrap();
+    for image in ["MINIMAL", "NOBLOB", "FULL"] {
+        let session = format!("{SESSION} SET binlog_row_image = {image};");
+        server
+            .sql(&format!(
+                "{session} INSERT INTO images.d (given, asked) VALUES (1, DEFAULT)"
+            ))
+            .unwrap();
+    }
+    let mut absent = Vec::new();
+    changes(&events(&server, &executed).await, "d", |plan, change| {
+        let values = values(plan, change.after.unwrap());
+        let columns = plan.schema().columns.iter().zip(values);
+        let lacking = columns.filter(|(_, value)| value.is_none());
+        let lacking: Vec<_> = lacking.map(|(column, _)| column.name.clone()).collect();
+        absent.push(lacking.join(" "));
+    })
+    .unwrap();
+    assert_eq!(absent, ["constant nothing body", "body", ""]);
+
+    // For these types NULL is the only constant there is; and what a trigger gives them is in the image.
+    for (number, ty) in ["TEXT", "TINYTEXT", "LONGBLOB", "JSON", "POINT", "GEOMETRY"]
+        .iter()
+        .enumerate()
+    {
+        let strict = format!("CREATE TABLE images.s{number} (id INT, c {ty} DEFAULT 'x')");
+        assert!(
+            server.sql(&format!("SET sql_mode = ''; {strict}")).is_err(),
+            "{ty}"
+        );
+        assert!(server.sql(&strict.replace("'x'", "''")).is_err(), "{ty}");
+        // A loose session drops an empty one, with a warning.
+        let loose = strict.replace("'x'", "''");
+        if server.sql(&format!("SET sql_mode = ''; {loose}")).is_ok() {
+            let rows = format!("SET sql_mode = ''; INSERT INTO images.s{number} (id) VALUES (1)");
+            server.sql(&rows).unwrap();
+            let nulls = format!("SELECT COUNT(*) FROM images.s{number} WHERE c IS NULL");
+            assert_eq!(server.value(&nulls).unwrap(), "1", "{ty}");
+        }
+    }
+    server
+        .sql(
+            "CREATE TABLE images.triggered (id INT PRIMARY KEY, c TEXT);
+             CREATE TRIGGER images.fill BEFORE INSERT ON images.triggered FOR EACH ROW SET NEW.c = 'given'",
+        )
+        .unwrap();
+    let executed = server.value("SELECT @@gtid_executed").unwrap();
+    server
+        .sql("SET binlog_row_image = MINIMAL; INSERT INTO images.triggered (id) VALUES (1)")
+        .unwrap();
+    changes(
+        &events(&server, &executed).await,
+        "triggered",
+        |plan, change| {
+            let values = values(plan, change.after.unwrap());
+            assert_eq!(values, [Some(Value::Int(1)), Some(Value::Text("given"))]);
+        },
+    )
+    .unwrap();
+}
