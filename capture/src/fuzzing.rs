@@ -51,7 +51,10 @@ pub fn events(data: &[u8]) {
                 while let Ok(true) = cursor.next(0, &mut changes) {}
                 changes.clear();
             }
-            Ok(Decoded::Query(query)) => drop(classify(&query)),
+            Ok(Decoded::Query(query)) => {
+                drop(classify(&query, false));
+                drop(classify(&query, true));
+            }
             Ok(_) => {}
             Err(_) => return false,
         }

@@ -15,6 +15,7 @@ mod logs;
 mod mariadb;
 mod mariadb_files;
 mod mariadb_images;
+mod mariadb_statements;
 mod mariadb_xa;
 mod payload;
 mod refusals;

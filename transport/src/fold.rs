@@ -356,7 +356,7 @@ fn attach(
     chunk: &TransactionHead,
 ) -> Result<(Offset, Option<OpenTransaction>), Step> {
     match open {
-        // A capture that has lost its source in the middle sends the transaction again.
+        // A capture that has lost its source in the middle sends the transaction again, and an empty one when it is rolled back.
         open if chunk.chunk == 0 => Ok((offset, open)),
         Some(open) if open.gtid == chunk.gtid && open.next_chunk == chunk.chunk => {
             Ok((open.first, None))

@@ -26,6 +26,10 @@ pub enum Statement {
     Commit,
     /// SAVEPOINT, RELEASE SAVEPOINT.
     Savepoint,
+    /// What the transaction has changed so far is taken back: all of it, which ends it, or what came after a savepoint.
+    Rollback {
+        whole: bool,
+    },
     Xa(XaVerb, Xid),
     /// Rows changed by a statement. With triggers, functions and cascading keys it may change any table, whatever it names.
     Change {
@@ -62,8 +66,15 @@ impl Statement {
     }
 }
 
-/// Errors: statements that undo a part of a transaction (ROLLBACK), and XA statements that no server writes.
-pub fn classify(query: &QueryEvent<'_>) -> Result<Statement, DecodeError> {
+/// What stops a stream where changes of a captured table are taken back by a statement.
+pub const ROLLED_BACK: DecodeError = DecodeError::Unsupported {
+    event: "QUERY",
+    reason: "changes of captured tables are rolled back in the binlog, as happens in transactions that create or drop temporary tables, or change tables without transactions",
+    hint: "create and drop temporary tables outside of transactions that change captured tables, and use InnoDB for all tables that change in the same transactions; copy the tables again, and start a new log behind this transaction",
+};
+
+/// `mariadb`: it wrote the statement. Errors: XA statements that no server writes.
+pub fn classify(query: &QueryEvent<'_>, mariadb: bool) -> Result<Statement, DecodeError> {
     // A statement that is no text in its client's character set: quotes can't be told apart.
     let Some(text) = query.text() else {
         return Ok(Statement::unknown());
@@ -71,12 +82,19 @@ pub fn classify(query: &QueryEvent<'_>) -> Result<Statement, DecodeError> {
     if let Some((verb, xid)) = xa::statement(&text) {
         return Ok(Statement::Xa(verb, xid));
     }
-    let Some(tokens) = tokens(&text, query.sql_mode()) else {
+    let Some(tokens) = tokens(&text, query.sql_mode(), mariadb) else {
         return Ok(Statement::unknown());
     };
     let parser = Parser {
         tokens: &tokens,
         database: query.database(),
+    };
+    let parser = match mariadb {
+        true => parser.without_settings(),
+        false => Some(parser),
+    };
+    let Some(parser) = parser else {
+        return Ok(Statement::unknown());
     };
     let mut statement = parser.statement()?;
     if let Statement::Change { tables, .. } = &mut statement {
@@ -133,6 +151,55 @@ impl<'t> Parser<'t> {
         hit
     }
 
+    /// What stands behind `SET STATEMENT … FOR`, as often as that comes; MariaDB logs it as a part of the statement. `None`: no end of it.
+    fn without_settings(mut self) -> Option<Self> {
+        while let [set, statement, rest @ ..] = self.tokens
+            && set.is("SET")
+            && statement.is("STATEMENT")
+        {
+            self.tokens = rest;
+            let mut depth = 0_u32;
+            let mut before: [Option<&Token<'_>>; 2] = [None; 2];
+            loop {
+                let token = self.next()?;
+                match token {
+                    Token::Symbol(b'(') => depth += 1,
+                    Token::Symbol(b')') => depth = depth.saturating_sub(1),
+                    token if depth == 0 && token.is("FOR") => {
+                        // NEXT VALUE FOR a sequence.
+                        let of_sequence = matches!(before, [Some(a), Some(b)]
+                            if (a.is("NEXT") || a.is("PREVIOUS")) && b.is("VALUE"));
+                        if !of_sequence {
+                            break;
+                        }
+                    }
+                    _ => {}
+                }
+                before = [before[1], Some(token)];
+            }
+        }
+        Some(self)
+    }
+
+    /// MariaDB's `WAIT 1.5` and `NOWAIT`, for the lock.
+    fn wait(&mut self) {
+        if self.skip(&["WAIT"]) {
+            while self.at_number() {
+                self.next();
+            }
+        } else {
+            self.skip(&["NOWAIT"]);
+        }
+    }
+
+    fn at_number(&self) -> bool {
+        match self.tokens.first() {
+            Some(Token::Word(word)) => word.starts_with(|c: char| c.is_ascii_digit()),
+            Some(Token::Symbol(symbol)) => matches!(symbol, b'.' | b'+'),
+            _ => false,
+        }
+    }
+
     fn if_exists(&mut self) {
         if self.skip(&["IF"]) {
             self.skip(&["NOT"]);
@@ -179,12 +246,9 @@ impl<'t> Parser<'t> {
             "START" if self.at("TRANSACTION") => Some(Statement::Begin),
             "COMMIT" => Some(Statement::Commit),
             "SAVEPOINT" | "RELEASE" => Some(Statement::Savepoint),
-            "ROLLBACK" => {
-                return refused(
-                    "a part of the transaction is rolled back in the binlog, as happens after changes to tables without transactions",
-                    "use InnoDB for all tables that change in the same transactions as captured ones",
-                );
-            }
+            "ROLLBACK" => Some(Statement::Rollback {
+                whole: !self.tokens.iter().any(|token| token.is("TO")),
+            }),
             "XA" => {
                 return refused(
                     "the XA statement is none that a server writes",
@@ -202,12 +266,32 @@ impl<'t> Parser<'t> {
                     .map(|table| Statement::definition(DdlEffect::Truncate, vec![table]))
             }
             "RENAME" => self.rename(),
-            "GRANT" | "REVOKE" | "SET" | "ANALYZE" | "OPTIMIZE" | "REPAIR" | "CHECK"
-            | "CHECKSUM" | "FLUSH" | "INSTALL" | "UNINSTALL" | "RESET" | "PURGE" | "CACHE"
-            | "KILL" | "LOCK" | "UNLOCK" | "USE" => Some(Statement::harmless()),
+            "ANALYZE" => Some(self.analyze()),
+            "GRANT" | "REVOKE" | "SET" | "OPTIMIZE" | "REPAIR" | "CHECK" | "CHECKSUM" | "FLUSH"
+            | "INSTALL" | "UNINSTALL" | "RESET" | "PURGE" | "CACHE" | "KILL" | "LOCK"
+            | "UNLOCK" | "USE" => Some(Statement::harmless()),
             _ => None,
         };
         Ok(known.unwrap_or_else(Statement::unknown))
+    }
+
+    /// Of tables, or MariaDB's `ANALYZE FORMAT=JSON UPDATE …`, which changes rows.
+    fn analyze(mut self) -> Statement {
+        while self.skip(&["EXTENDED", "PARTITIONS", "FORMAT"]) {
+            if self.skip_symbol(b'=') {
+                self.next();
+            }
+        }
+        match self.next() {
+            Some(Token::Word(verb))
+                if ["INSERT", "REPLACE", "UPDATE", "DELETE", "SELECT", "WITH"]
+                    .iter()
+                    .any(|change| verb.eq_ignore_ascii_case(change)) =>
+            {
+                self.change(&verb.to_ascii_uppercase())
+            }
+            _ => Statement::harmless(),
+        }
     }
 
     fn change(mut self, verb: &str) -> Statement {
@@ -282,8 +366,9 @@ impl<'t> Parser<'t> {
             return None;
         };
         match object.to_ascii_uppercase().as_str() {
-            "TABLE" if temporary => Some(Statement::harmless()),
+            "TABLE" | "SEQUENCE" if temporary => Some(Statement::harmless()),
             "TABLE" => self.create_table(replace),
+            "SEQUENCE" => self.sequence(replace),
             "INDEX" => self.index(),
             "DATABASE" | "SCHEMA" if replace => {
                 self.if_exists();
@@ -333,6 +418,18 @@ impl<'t> Parser<'t> {
         })
     }
 
+    /// A sequence is a table of one row, and its row is never captured: no effect on rows, unless it replaces a table.
+    fn sequence(mut self, replace: bool) -> Option<Statement> {
+        self.if_exists();
+        let tables = self.tables()?;
+        let effect = if replace {
+            DdlEffect::Drop
+        } else {
+            DdlEffect::Define
+        };
+        Some(Statement::definition(effect, tables))
+    }
+
     /// `name [USING type] ON table`, of CREATE INDEX and DROP INDEX.
     fn index(mut self) -> Option<Statement> {
         self.if_exists();
@@ -348,7 +445,18 @@ impl<'t> Parser<'t> {
     }
 
     fn alter(mut self) -> Option<Statement> {
-        while self.skip(&["ONLINE", "OFFLINE", "IGNORE"]) {}
+        let mut effect = DdlEffect::Define;
+        loop {
+            if self.skip(&["IGNORE"]) {
+                // Rows that a new unique key forbids vanish.
+                effect = DdlEffect::Truncate;
+            } else if !self.skip(&["ONLINE", "OFFLINE"]) {
+                break;
+            }
+        }
+        if self.skip(&["SEQUENCE"]) {
+            return self.sequence(false);
+        }
         if !self.skip(&["TABLE"]) {
             // ALTER ALGORITHM = … VIEW and the like have the modifiers of CREATE.
             return match self.create()? {
@@ -361,7 +469,7 @@ impl<'t> Parser<'t> {
         }
         self.if_exists();
         let mut tables = vec![self.table()?];
-        let mut effect = DdlEffect::Define;
+        self.wait();
         let mut depth = 0_u32;
         let mut action = true;
         while let Some(token) = self.next() {
@@ -384,6 +492,14 @@ impl<'t> Parser<'t> {
                 // Rows vanish, or come without row events.
                 token if token.is("DISCARD") || token.is("IMPORT") => effect = DdlEffect::Truncate,
                 token if (token.is("DROP") || token.is("TRUNCATE")) && self.at("PARTITION") => {
+                    effect = DdlEffect::Truncate;
+                }
+                // The rows of the past.
+                token
+                    if token.is("DROP")
+                        && matches!(self.tokens, [system, versioning, ..]
+                            if system.is("SYSTEM") && versioning.is("VERSIONING")) =>
+                {
                     effect = DdlEffect::Truncate;
                 }
                 token
@@ -411,12 +527,13 @@ impl<'t> Parser<'t> {
             return None;
         };
         match object.to_ascii_uppercase().as_str() {
-            "TABLE" | "TABLES" if temporary => Some(Statement::harmless()),
+            "TABLE" | "TABLES" | "SEQUENCE" if temporary => Some(Statement::harmless()),
             "TABLE" | "TABLES" => {
                 self.if_exists();
                 let tables = self.tables()?;
                 Some(Statement::definition(DdlEffect::Drop, tables))
             }
+            "SEQUENCE" => self.sequence(false),
             "INDEX" => self.index(),
             "DATABASE" | "SCHEMA" => {
                 self.if_exists();
@@ -442,6 +559,7 @@ impl<'t> Parser<'t> {
         let mut tables = Vec::new();
         loop {
             tables.push(self.table()?);
+            self.wait();
             if !self.skip(&["TO"]) {
                 return None;
             }
@@ -472,6 +590,8 @@ fn is_other_object(word: &str) -> bool {
             | "RESOURCE"
             | "REFERENCE"
             | "LIBRARY"
+            // And its body.
+            | "PACKAGE"
             | "INSTANCE"
     )
 }

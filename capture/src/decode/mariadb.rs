@@ -30,6 +30,7 @@ use super::{
 
 const STANDALONE: u8 = 1;
 const GROUP_COMMIT: u8 = 2;
+const TRANSACTIONAL: u8 = 4;
 const PREPARED_XA: u8 = 64;
 const COMPLETED_XA: u8 = 128;
 /// Of a GTID_LIST's first number.
@@ -46,6 +47,8 @@ pub struct MariaDbGtid {
     pub sequence: u64,
     /// One statement follows, and it is the whole: no XID, no COMMIT.
     pub standalone: bool,
+    /// All that it changes can be rolled back: no table without transactions, no DDL.
+    pub transactional: bool,
     pub xa: Option<MariaDbXa>,
 }
 
@@ -98,6 +101,7 @@ fn read_gtid(body: &[u8]) -> Read<(MariaDbGtid, u8)> {
         sequence,
         standalone: flags & STANDALONE != 0,
         xa,
+        transactional: flags & TRANSACTIONAL != 0,
     };
     Ok((gtid, more))
 }
@@ -269,6 +273,7 @@ mod tests {
             sequence: 7,
             standalone: false,
             xa: None,
+            transactional: true,
         };
         assert_eq!(gtid(&body), Ok(expected));
         body[12] = STANDALONE | GROUP_COMMIT;

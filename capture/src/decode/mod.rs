@@ -39,7 +39,7 @@ mod text;
 mod xa;
 
 pub use self::{
-    ddl::{ALL_TABLES, Statement, classify},
+    ddl::{ALL_TABLES, ROLLED_BACK, Statement, classify},
     error::DecodeError,
     event::{Decoded, FormatDescription, Rotate, event_name},
     gtid::GtidEvent,

@@ -12,8 +12,8 @@ use binferry_schemas::{
 use super::{BinlogFiles, FileError, Head, head, survey};
 use crate::{
     decode::{
-        DecodeError, Decoded, Payload, Statement, TableMap, TablePlan, XaVerb, classify, expand,
-        expanded_type,
+        DecodeError, Decoded, Payload, ROLLED_BACK, Statement, TableMap, TablePlan, XaVerb,
+        classify, expand, expanded_type,
     },
     dump::Event,
     error::CaptureError,
@@ -77,6 +77,8 @@ async fn one(head: &Head, last: bool, tables: &TableFilter) -> Inspected {
         transactions: 0,
         row_events: 0,
         open: false,
+        captured: false,
+        revocable: false,
         mariadb: head.version.flavour == Flavour::MariaDb,
         expanded: Vec::new(),
         payload: Payload::default(),
@@ -111,6 +113,9 @@ struct Inspection<'a> {
     transactions: u64,
     row_events: u64,
     open: bool,
+    /// Of the open transaction: it has the map of a captured table, and a ROLLBACK takes back all of it.
+    captured: bool,
+    revocable: bool,
     mariadb: bool,
     /// Kept for its memory: the body of a compressed event, expanded.
     expanded: Vec<u8>,
@@ -168,6 +173,7 @@ impl Inspection<'_> {
             self.gtids.insert(gtid);
             self.transactions += 1;
             self.open = true;
+            (self.captured, self.revocable) = (false, false);
         }
         if let Some(type_code) = expanded_type(event.type_code) {
             let mut body = std::mem::take(&mut self.expanded);
@@ -220,10 +226,12 @@ impl Inspection<'_> {
     fn decoded(&mut self, decoded: Decoded<'_>, body: &[u8]) -> Result<(), DecodeError> {
         match decoded {
             Decoded::Xid | Decoded::XaPrepare(_) => self.open = false,
+            Decoded::MariaDbGtid(gtid) => self.revocable = gtid.transactional,
             Decoded::Rows(_) => self.row_events += 1,
             Decoded::TableMap(_) => {
                 match TableMap::parse(body).map(|map| map.of_mariadb(self.mariadb)) {
                     Ok(map) if self.tables.matches(map.database(), map.table()) => {
+                        self.captured = true;
                         TablePlan::new(&map)?;
                     }
                     Err(error) if error.table().is_none_or(|(d, t)| self.tables.matches(d, t)) => {
@@ -232,7 +240,7 @@ impl Inspection<'_> {
                     _ => {}
                 }
             }
-            Decoded::Query(query) => match classify(&query)? {
+            Decoded::Query(query) => match classify(&query, self.mariadb)? {
                 Statement::Begin | Statement::Savepoint => {}
                 Statement::Xa(XaVerb::Start | XaVerb::End | XaVerb::Prepare, _) => {}
                 Statement::Change { tables, .. } => {
@@ -242,6 +250,12 @@ impl Inspection<'_> {
                             reason: "a change of a captured table is logged as a statement, not as rows",
                             hint: "let every session of the source use binlog_format=ROW; copy the table again, and start behind it",
                         });
+                    }
+                }
+                Statement::Rollback { whole } => {
+                    self.open &= !whole;
+                    if self.captured && !(whole && self.revocable) {
+                        return Err(ROLLED_BACK);
                     }
                 }
                 // A statement that ends its transaction. Whether it does can be wrong inside a BEGIN, for the time being.

@@ -9,6 +9,7 @@
 //! the payload's last event, which is held back until everything was right.
 
 mod counters;
+mod rollback;
 mod xa;
 
 use std::{
@@ -117,6 +118,10 @@ struct Open {
     xa: bool,
     /// Something of it is captured.
     captured: bool,
+    /// The source says that a ROLLBACK takes back all of it.
+    revocable: bool,
+    /// Of the rows, when it began.
+    rows_before: [u64; 4],
 }
 
 impl Assembly {
@@ -363,6 +368,7 @@ impl Assembly {
             sequence,
             standalone,
             xa,
+            transactional,
         }: MariaDbGtid,
         event: Event<'_>,
         session: &Session,
@@ -419,6 +425,7 @@ impl Assembly {
         if let Some(open) = &mut self.open {
             open.begun = !standalone && xa != Some(MariaDbXa::Completed);
             open.xa = xa == Some(MariaDbXa::Prepared);
+            open.revocable = transactional;
         }
         Ok(())
     }
@@ -508,6 +515,8 @@ impl Assembly {
             begun: false,
             xa: false,
             captured: false,
+            revocable: false,
+            rows_before: self.counters.rows(),
         });
         Ok(())
     }
@@ -659,7 +668,7 @@ impl Assembly {
         log: &Arc<dyn Log>,
         session: &mut Session,
     ) -> Result<Progressed, CaptureError> {
-        let statement = classify(&query).map_err(|e| self.at(e))?;
+        let statement = classify(&query, self.mariadb).map_err(|e| self.at(e))?;
         let may_end = self.may_end();
         let Some(open) = &mut self.open else {
             return Err(self.outside("a statement"));
@@ -670,6 +679,7 @@ impl Assembly {
                 Ok(Progressed::Nothing)
             }
             Statement::Savepoint => Ok(Progressed::Nothing),
+            Statement::Rollback { whole } => self.rollback(whole, session).await,
             Statement::Xa(verb, xid) => self.xa_statement(verb, xid, log, session).await,
             Statement::Commit => self.commit(session).await,
             Statement::Change { verb, tables } => {

@@ -359,7 +359,8 @@ async fn broken_bytes_are_errors() {
                 }
             }
             Ok(Decoded::Query(query)) => {
-                let _ = binferry_capture::decode::classify(&query);
+                let _ = binferry_capture::decode::classify(&query, false);
+                let _ = binferry_capture::decode::classify(&query, true);
             }
             _ => {}
         }

@@ -16,19 +16,33 @@ fn event(statement: &str, sql_mode: u64) -> Vec<u8> {
 }
 
 fn of(statement: &str) -> Statement {
+    by(statement, false)
+}
+
+fn by(statement: &str, mariadb: bool) -> Statement {
     let body = event(statement, 0);
-    classify(&crate::decode::query::parse(&body).unwrap()).unwrap()
+    classify(&crate::decode::query::parse(&body).unwrap(), mariadb).unwrap()
 }
 
 #[track_caller]
 fn check(statement: &str, effect: DdlEffect, tables: &[&str]) {
+    check_by(statement, false, effect, tables);
+}
+
+#[track_caller]
+fn check_mariadb(statement: &str, effect: DdlEffect, tables: &[&str]) {
+    check_by(statement, true, effect, tables);
+}
+
+#[track_caller]
+fn check_by(statement: &str, mariadb: bool, effect: DdlEffect, tables: &[&str]) {
     let Statement::Definition {
         effect: found,
         tables: names,
         rows_follow,
-    } = of(statement)
+    } = by(statement, mariadb)
     else {
-        panic!("{statement}: {:?}", of(statement));
+        panic!("{statement}: {:?}", by(statement, mariadb));
     };
     let names: Vec<_> = names.iter().map(|(d, t)| format!("{d}.{t}")).collect();
     assert_eq!(
@@ -52,9 +66,123 @@ fn transactions() {
         of("XA COMMIT X'01',X'',1"),
         Statement::Xa(XaVerb::Commit, _)
     ));
-    for refused in ["ROLLBACK", "ROLLBACK TO `a`", "XA COMMIT X'01'"] {
-        let body = event(refused, 0);
-        assert!(classify(&crate::decode::query::parse(&body).unwrap()).is_err());
+    for (statement, whole) in [
+        ("ROLLBACK", true),
+        ("ROLLBACK /* x */ WORK AND CHAIN", true),
+        ("ROLLBACK TO `a`", false),
+        ("rollback work to savepoint `a`", false),
+    ] {
+        assert_eq!(of(statement), Statement::Rollback { whole });
+    }
+    let body = event("XA COMMIT X'01'", 0);
+    assert!(classify(&crate::decode::query::parse(&body).unwrap(), false).is_err());
+}
+
+#[test]
+fn settings_of_one_statement() {
+    use DdlEffect::*;
+    for statement in [
+        "set statement max_statement_time=100 for truncate table o.t",
+        "SET STATEMENT sql_mode='FOR', x=IF(1 FOR 2, 3) FOR TRUNCATE o.t",
+        "SET STATEMENT x = NEXT VALUE FOR s FOR TRUNCATE o.t",
+        "SET STATEMENT x=1 FOR /* y */ SET STATEMENT y=2 FOR TRUNCATE o.t",
+        "/*M!100100 SET STATEMENT x=1 FOR */ TRUNCATE o.t",
+    ] {
+        check_mariadb(statement, Truncate, &["o.t"]);
+        check(statement.trim_start_matches("/*M!100100 "), None, &[]);
+    }
+    for secret in [
+        "SET STATEMENT x=1 FOR CREATE USER a@b IDENTIFIED BY 'pw'",
+        "SET STATEMENT x=NEXT VALUE FOR s FOR ALTER USER a@b IDENTIFIED BY 'pw'",
+        "SET STATEMENT x=1 FOR SET PASSWORD FOR a@b = PASSWORD('pw')",
+        "SET STATEMENT x=1 FOR SET STATEMENT y=1 FOR GRANT ALL ON *.* TO a IDENTIFIED BY 'pw'",
+        "SET STATEMENT x=1 FOR CREATE OR REPLACE SERVER s OPTIONS (PASSWORD 'pw')",
+    ] {
+        check_mariadb(secret, None, &[]);
+    }
+    check_mariadb("SET STATEMENT x=1", Unknown, &[]);
+    check_mariadb("SET STATEMENT x=1 FOR FROBNICATE", Unknown, &[]);
+    let change = Statement::Change {
+        verb: "INSERT shop.t".into(),
+        tables: vec![],
+    };
+    assert_eq!(by("SET STATEMENT x=1 FOR INSERT t SET a=1", true), change);
+    // As deep as a packet is long.
+    let nested = "SET STATEMENT x=1 FOR ".repeat(200_000) + "TRUNCATE t";
+    check_mariadb(&nested, Truncate, &["shop.t"]);
+}
+
+#[test]
+fn what_only_mariadb_has() {
+    use DdlEffect::*;
+    check_mariadb("/*M!100100 truncate table t */", Truncate, &["shop.t"]);
+    check("/*M!100100 truncate table t */", None, &[]);
+    let dropped = "alter table t /*M!100100 drop partition p0 */";
+    check_mariadb(dropped, Truncate, &["shop.t"]);
+    check(dropped, Define, &["shop.t"]);
+    for wait in ["WAIT 5", "wait 1.5", "WAIT +.5", "WAIT 0x1", "NOWAIT"] {
+        for action in [
+            "DROP PARTITION p0",
+            "TRUNCATE PARTITION IF EXISTS p1",
+            "IMPORT TABLESPACE",
+            "ADD c int, DROP SYSTEM VERSIONING",
+        ] {
+            let statement = format!("ALTER ONLINE TABLE IF EXISTS t {wait} {action}");
+            check_mariadb(&statement, Truncate, &["shop.t"]);
+        }
+        check_mariadb(
+            &format!("RENAME TABLE a {wait} TO b, o.c {wait} TO o.d"),
+            Rename,
+            &["shop.a", "shop.b", "o.c", "o.d"],
+        );
+        check_mariadb(&format!("TRUNCATE t {wait}"), Truncate, &["shop.t"]);
+        check_mariadb(
+            &format!("DROP TABLE t, u {wait}"),
+            Drop,
+            &["shop.t", "shop.u"],
+        );
+        check_mariadb(
+            &format!("ALTER TABLE t {wait} ADD c int"),
+            Define,
+            &["shop.t"],
+        );
+    }
+    check_mariadb(
+        "ALTER TABLE t DROP SYSTEM VERSIONING",
+        Truncate,
+        &["shop.t"],
+    );
+    check_mariadb("ALTER TABLE t ADD SYSTEM VERSIONING", Define, &["shop.t"]);
+    check(
+        "ALTER TABLE t DROP system, DROP versioning",
+        Define,
+        &["shop.t"],
+    );
+    check_mariadb("ALTER IGNORE TABLE t ADD UNIQUE (v)", Truncate, &["shop.t"]);
+    check_mariadb(
+        "ALTER ONLINE IGNORE TABLE t RENAME u",
+        Rename,
+        &["shop.t", "shop.u"],
+    );
+}
+
+#[test]
+fn sequences_and_packages() {
+    use DdlEffect::*;
+    check_mariadb("create sequence if not exists o.`s`", Define, &["o.s"]);
+    check_mariadb("CREATE OR REPLACE SEQUENCE s", Drop, &["shop.s"]);
+    check_mariadb("ALTER SEQUENCE IF EXISTS s RESTART", Define, &["shop.s"]);
+    let dropped = "DROP SEQUENCE IF EXISTS `s`,`o`.`u` /* generated by server */";
+    check_mariadb(dropped, Define, &["shop.s", "o.u"]);
+    for statement in [
+        "create temporary sequence s",
+        "DROP TEMPORARY SEQUENCE IF EXISTS `d`.`s`",
+        "CREATE DEFINER=\"\" PACKAGE \"p\" as function f return int; end",
+        "CREATE OR REPLACE DEFINER=`a`@`b` PACKAGE BODY p AS BEGIN DROP TABLE t; END",
+        "drop package body if exists p",
+        "DROP PACKAGE p",
+    ] {
+        check_mariadb(statement, None, &[]);
     }
 }
 
@@ -66,7 +194,7 @@ fn a_change_may_touch_what_the_server_says() {
     body.splice(at..at, *b"\x0c\x02a\0b\0");
     body[11] += 6;
     let Statement::Change { verb, tables } =
-        classify(&crate::decode::query::parse(&body).unwrap()).unwrap()
+        classify(&crate::decode::query::parse(&body).unwrap(), false).unwrap()
     else {
         panic!("a change");
     };
@@ -190,6 +318,8 @@ fn rows_by_statement() {
         ("DELETE FROM t", "DELETE shop.t"),
         ("LOAD DATA INFILE 'x' INTO TABLE `t`", "LOAD shop.t"),
         ("SELECT f()", "SELECT"),
+        ("ANALYZE FORMAT=JSON UPDATE t SET a = 1", "UPDATE shop.t"),
+        ("analyze delete from t", "DELETE shop.t"),
         (
             "CREATE TABLE t (a int) AS SELECT 1",
             "CREATE TABLE shop.t … SELECT",
@@ -217,7 +347,7 @@ fn rows_by_statement() {
 #[test]
 fn quotes_follow_the_mode() {
     let body = event("DROP TABLE \"t\"", 4);
-    let statement = classify(&crate::decode::query::parse(&body).unwrap()).unwrap();
+    let statement = classify(&crate::decode::query::parse(&body).unwrap(), false).unwrap();
     assert_eq!(
         statement,
         Statement::definition(DdlEffect::Drop, vec![("shop".into(), "t".into())])

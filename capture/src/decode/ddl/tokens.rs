@@ -1,7 +1,11 @@
 //! Statements cut into tokens, as far as it takes to tell names from words, literals and comments.
 //!
-//! Comments are dropped; what `/*!` guards is read as a part of the statement, unless it is for a version that no server has yet. A
-//! literal is one token without its content.
+//! Comments are dropped; what `/*!` guards is read as a part of the statement, unless it is for a version that no server has yet: where a
+//! server leaves out what is for a newer one, it takes the `!` out of the text that it logs. MariaDB has `/*M!` besides, and leaves out
+//! what `/*!` guards for MySQL 5.7 and later. Guards do not nest: the first `*/` ends all of them. A literal is one token without its
+//! content.
+//!
+//! (MariaDB's `sql/sql_lex.cc`, MySQL's too; tried out on both.)
 
 use std::borrow::Cow;
 
@@ -10,6 +14,8 @@ const ANSI_QUOTES: u64 = 1 << 2;
 const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
 /// `/*!99999` is a way to write a comment.
 const NO_SERVER: u32 = 99_999;
+/// `/*!` with these versions of MySQL's is a comment for MariaDB.
+const NOT_MARIADB: std::ops::RangeInclusive<u32> = 50_700..=99_999;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Token<'a> {
@@ -28,11 +34,12 @@ impl Token<'_> {
 }
 
 /// `None` when a quote or a comment does not end.
-pub(super) fn tokens(text: &str, sql_mode: u64) -> Option<Vec<Token<'_>>> {
+pub(super) fn tokens(text: &str, sql_mode: u64, mariadb: bool) -> Option<Vec<Token<'_>>> {
     let mut scanner = Scanner {
         text,
         at: 0,
         sql_mode,
+        mariadb,
         guarded: false,
     };
     let mut tokens = Vec::new();
@@ -46,6 +53,7 @@ struct Scanner<'a> {
     text: &'a str,
     at: usize,
     sql_mode: u64,
+    mariadb: bool,
     /// Inside `/*! … */`.
     guarded: bool,
 }
@@ -104,26 +112,26 @@ impl<'a> Scanner<'a> {
     }
 
     fn comment(&mut self) -> Option<()> {
-        if self.peek(2) == Some(b'!') && !self.guarded {
-            let digits = &self.rest()[3..];
+        let own = self.mariadb && self.rest().starts_with(b"/*M!");
+        if own || self.peek(2) == Some(b'!') {
+            let begin = self.at + if own { 4 } else { 3 };
+            let digits = self.text.as_bytes().get(begin..)?;
             let count = digits
                 .iter()
                 .take(6)
                 .take_while(|b| b.is_ascii_digit())
                 .count();
-            let version: u32 = self
-                .text
-                .get(self.at + 3..self.at + 3 + count)?
-                .parse()
-                .unwrap_or(0);
+            // Fewer than 5 digits are no version but a part of the text.
+            let count = if count >= 5 { count } else { 0 };
+            let version: u32 = self.text.get(begin..begin + count)?.parse().unwrap_or(0);
             let never = match count {
-                5 => version == NO_SERVER,
-                6 => version >= NO_SERVER * 10,
-                _ => false,
+                0 => false,
+                _ if self.mariadb && !own && NOT_MARIADB.contains(&version) => true,
+                5 => !own && version == NO_SERVER,
+                _ => version >= NO_SERVER * 10,
             };
             if !never {
-                // Fewer than 5 digits are no version but a part of the text.
-                self.at += 3 + if count >= 5 { count } else { 0 };
+                self.at = begin + count;
                 self.guarded = true;
                 return Some(());
             }
@@ -168,14 +176,46 @@ mod tests {
     use super::*;
 
     fn words(text: &str, sql_mode: u64) -> Option<String> {
+        printed(tokens(text, sql_mode, false)?)
+    }
+
+    fn of_mariadb(text: &str) -> Option<String> {
+        printed(tokens(text, 0, true)?)
+    }
+
+    fn printed(tokens: Vec<Token<'_>>) -> Option<String> {
         let printed = |token: &Token<'_>| match token {
             Token::Word(word) => (*word).to_owned(),
             Token::Name(name) => format!("<{name}>"),
             Token::Literal => "''".to_owned(),
             Token::Symbol(byte) => char::from(*byte).to_string(),
         };
-        let tokens = tokens(text, sql_mode)?;
         Some(tokens.iter().map(printed).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn guards_of_each_server() {
+        for (text, mysql, mariadb) in [
+            ("a /*M!100100 b */ c", "a c", "a b c"),
+            ("a /*M! b*/ c", "a c", "a b c"),
+            ("a /*M!50701 b*/ c", "a c", "a b c"),
+            ("a /*M!99999 b*/ c", "a c", "a b c"),
+            ("a /*M!999999 b*/ c", "a c", "a c"),
+            ("a /*!50699 b*/ c", "a b c", "a b c"),
+            ("a /*!50701 b*/ c", "a b c", "a c"),
+            ("a /*!080400 b*/ c", "a b c", "a c"),
+            ("a /*!100000 b*/ c", "a b c", "a b c"),
+            ("a /*!1001 b*/ c", "a 1001 b c", "a 1001 b c"),
+            // As MariaDB logs what it has left out.
+            ("a /*M 999999 b */ /* 50701 c (* d *) e */ f", "a f", "a f"),
+            // The first end is the end of both.
+            ("/*!50100 a /*!50100 b */ c", "a b c", "a b c"),
+            ("/*!50100 a /* x */ b */ c", "a b c", "a b c"),
+        ] {
+            assert_eq!(words(text, 0).as_deref(), Some(mysql), "{text}");
+            assert_eq!(of_mariadb(text).as_deref(), Some(mariadb), "{text}");
+        }
+        assert_eq!(of_mariadb("a /*M!100100 b"), None);
     }
 
     #[test]

@@ -41,6 +41,16 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// What `row` counts.
+    pub(super) fn rows(&self) -> [u64; 4] {
+        [self.rows, self.inserted, self.updated, self.deleted]
+    }
+
+    /// As it was: what was counted since is not written.
+    pub(super) fn set_rows(&mut self, rows: [u64; 4]) {
+        [self.rows, self.inserted, self.updated, self.deleted] = rows;
+    }
+
     pub(super) fn row(&mut self, operation: Operation) {
         self.rows += 1;
         match operation {
