@@ -145,6 +145,8 @@ pub enum Transient {
     },
     #[error("{server} closed the connection")]
     Closed { server: String },
+    #[error("at {server} another server answers than a moment ago")]
+    AnotherServer { server: String },
     #[error("{server} ended the dump")]
     DumpEnded { server: String },
     #[error("{server} is not available now: {error}")]

@@ -53,6 +53,12 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
         // Opening and folding it is the check: damage is an error of its own.
         let log = super::open_log(options).await?;
         binferry_transport::resume::tail_state(log.as_ref()).await?;
+        if options.source.is_some()
+            && let SourceAddress::Files(paths) = options.source()?
+        {
+            let finding = binferry_capture::stream::compare_with(&paths, log.as_ref()).await?;
+            all.extend(finding.map(|finding| ("log", finding)));
+        }
     }
     let blocking = all
         .iter()

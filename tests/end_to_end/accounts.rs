@@ -1,10 +1,12 @@
 //! Every GTID is accounted for: what the source says that it executed is in the log, or the capture stops and shows what is not.
 
+use std::{path::Path, time::Duration};
+
 use anyhow::{Result, ensure};
-use binferry_servers::Pair;
+use binferry_servers::{MySql, Pair, Proxy, pair};
 
 use crate::{
-    binferry::{Pipeline, executed, output, refused},
+    binferry::{Pipeline, SOURCE_USER, eventually, executed, output, refused},
     faults::proved,
     load::{Load, prepare},
 };
@@ -60,4 +62,51 @@ fn at_each_rotation_and_at_the_end() -> Result<()> {
         &[&format!("{STRANGER}:1-3")],
     )?;
     Ok(())
+}
+
+/// The position is where the payload's event ends while most of it has not been read: that is no end at which anything could be lost.
+#[test]
+fn a_stop_inside_a_large_payload() -> Result<()> {
+    let source = MySql::start()?;
+    source.sql("CREATE DATABASE h; CREATE TABLE h.wide (id INT PRIMARY KEY, v BLOB)")?;
+    let mut pipeline = Pipeline::new(&source, &pair()?.target, "h")?;
+    let proxy = Proxy::to(&source)?;
+    pipeline.source = proxy.url(SOURCE_USER);
+    let mut running = pipeline.start("capture")?;
+    eventually("it follows", || Ok(running.said()?.contains("capturing")))?;
+
+    // A few MiB at a time, so that it can be stopped in the middle.
+    proxy.delay(Duration::ZERO, Duration::from_millis(500));
+    source.sql(
+        "SET SESSION cte_max_recursion_depth = 100000, binlog_transaction_compression = ON;
+         INSERT INTO h.wide WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 30000)
+         SELECT n, RANDOM_BYTES(1024) FROM s",
+    )?;
+    eventually("a part is in the log", || {
+        Ok(bytes(&pipeline.log())? > 2 << 20)
+    })?;
+    proxy.stall(true);
+    running.signal("TERM")?;
+    // It is asked for nothing but to end, and then it asks the source.
+    std::thread::sleep(Duration::from_millis(500));
+    proxy.delay(Duration::ZERO, Duration::ZERO);
+    proxy.stall(false);
+    let code = running.wait(Duration::from_secs(60))?;
+    let said = running.said()?;
+    ensure!(code == Some(0), "exit {code:?}: {said}");
+    ensure!(!said.contains("does not answer at the end"), "{said}");
+    ensure!(!pipeline.tail()?.iter().any(|line| line["gtid"].is_string()));
+    Ok(())
+}
+
+fn bytes(folder: &Path) -> Result<u64> {
+    let mut sum = 0;
+    for entry in folder.read_dir()? {
+        let entry = entry?;
+        sum += match entry.file_type()?.is_dir() {
+            true => bytes(&entry.path())?,
+            false => entry.metadata().map_or(0, |data| data.len()),
+        };
+    }
+    Ok(sum)
 }

@@ -7,6 +7,7 @@ mod faults;
 mod files;
 mod follow;
 mod gtid_sets;
+mod histories;
 mod images;
 mod judge;
 mod kafka;

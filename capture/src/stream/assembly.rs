@@ -22,8 +22,8 @@ use binferry_schemas::{
     fingerprint::Fingerprint,
     gtid::{Gtid, GtidSet},
     record::{
-        Body, Change, Changes, ChangesBuffer, Counts, Ddl, DdlEffect, Newest, TableRef,
-        Transaction, WriteSet,
+        Body, Change, Changes, ChangesBuffer, Counts, Ddl, DdlEffect, TableRef, Transaction,
+        WriteSet,
     },
 };
 use binferry_transport::{log::Log, session::Session};
@@ -60,7 +60,6 @@ pub struct Assembly {
     position: u64,
     plans: HashMap<u64, Mapped>,
     stored: HashSet<Fingerprint>,
-    expect: Option<Newest>,
     /// Whether MariaDB wrote the present file, and then the newest sequence number of each domain.
     mariadb: bool,
     domains: HashMap<u32, u64>,
@@ -110,8 +109,6 @@ struct Open {
     number: u64,
     tables: Vec<TableRef>,
     changes: ChangesBuffer,
-    /// The log has it already: it is only compared.
-    known: bool,
     /// A BEGIN has been seen: only COMMIT or XID ends it, whatever statements it holds (DROP TEMPORARY TABLE, CREATE TABLE … SELECT).
     begun: bool,
     /// An XA START has been seen, or MariaDB's GTID, which stands for it.
@@ -125,8 +122,8 @@ struct Open {
 }
 
 impl Assembly {
-    /// `limit`: bytes of a record. `expect`: the log's newest transaction, which the source is to show again.
-    pub fn new(filter: TableFilter, limit: usize, expect: Option<Newest>) -> Self {
+    /// `limit`: bytes of a record.
+    pub fn new(filter: TableFilter, limit: usize) -> Self {
         Self {
             filter,
             // Room for the header, the table references and the transaction's fields.
@@ -135,7 +132,6 @@ impl Assembly {
             position: 0,
             plans: HashMap::new(),
             stored: HashSet::new(),
-            expect,
             mariadb: false,
             domains: HashMap::new(),
             open: None,
@@ -166,11 +162,6 @@ impl Assembly {
 
     pub fn position(&self) -> u64 {
         self.position
-    }
-
-    /// The log's newest transaction has not been shown again yet.
-    pub fn is_expecting(&self) -> bool {
-        self.expect.is_some()
     }
 
     pub fn is_open(&self) -> bool {
@@ -387,27 +378,16 @@ impl Assembly {
                 .map_or(0, |range| range.end)
         };
         let newest = self.domains.entry(domain).or_insert_with(held);
-        match &self.expect {
-            Some(expected) if expected.gtid == gtid => {}
-            // The dump of the domain was asked for from before it.
-            Some(expected) if expected.gtid.as_mariadb().is_some_and(|e| e.0 == domain) => {
-                return Err(StreamError::Unexpected {
-                    expected: expected.gtid,
-                    got: gtid,
-                }
-                .into());
+        if sequence <= *newest {
+            return Err(StreamError::OutOfSequence {
+                gtid,
+                newest: *newest,
+                file: self.file.clone(),
+                position: self.position,
             }
-            _ if sequence <= *newest => {
-                return Err(StreamError::OutOfSequence {
-                    gtid,
-                    newest: *newest,
-                    file: self.file.clone(),
-                    position: self.position,
-                }
-                .into());
-            }
-            _ => *newest = sequence,
+            .into());
         }
+        *newest = sequence;
         let commit_us = u64::from(event.timestamp) * 1_000_000;
         self.begin(
             GtidEvent {
@@ -464,26 +444,7 @@ impl Assembly {
             }
             .into());
         }
-        let known = match self.expect.take() {
-            Some(newest) if newest.gtid == event.gtid => {
-                if newest.original_commit_us != event.original_commit_us {
-                    return Err(StreamError::OtherHistory {
-                        gtid: event.gtid,
-                        source_us: event.original_commit_us,
-                        logged_us: newest.original_commit_us,
-                    }
-                    .into());
-                }
-                true
-            }
-            other => {
-                self.expect = other;
-                false
-            }
-        };
-        if !known
-            && (self.appended.contains(&event.gtid) || session.state().set.contains(&event.gtid))
-        {
+        if self.appended.contains(&event.gtid) || session.state().set.contains(&event.gtid) {
             return Err(StreamError::SentAgain {
                 gtid: event.gtid,
                 file: self.file.clone(),
@@ -511,7 +472,6 @@ impl Assembly {
             number: self.counters.transactions,
             tables: Vec::new(),
             changes,
-            known,
             begun: false,
             xa: false,
             captured: false,
@@ -622,9 +582,6 @@ impl Assembly {
             self.counters.row_events_filtered += 1;
             return Ok(());
         };
-        if open.known {
-            return Ok(());
-        }
         let operation = rows.operation();
         let mut cursor = rows.cursor(&plan);
         loop {
@@ -655,7 +612,6 @@ impl Assembly {
     async fn commit(&mut self, session: &mut Session) -> Result<Progressed, CaptureError> {
         self.may_end()?;
         match &mut self.open {
-            Some(open) if open.known => {}
             Some(open) => open.send(true, session).await?,
             None => return Err(self.outside("the end of a transaction")),
         }
@@ -723,27 +679,25 @@ impl Assembly {
                         self.commit(session).await
                     };
                 }
-                if !open.known {
-                    if !open.changes.is_empty() {
-                        open.send(false, session).await?;
-                    }
-                    let mut transaction = open.transaction.clone();
-                    transaction.last = !goes_on;
-                    let ddl = Ddl {
-                        transaction,
-                        statement: query.statement().into_owned(),
-                        database: query.database().to_owned(),
-                        sql_mode: query.sql_mode(),
-                        collations: query.collations(),
-                        time_zone: query.time_zone().to_owned(),
-                        effect,
-                        tables,
-                    };
-                    session.append(Body::Ddl(ddl)).await?;
-                    open.captured = true;
-                    self.counters.statements_written += 1;
-                    open.transaction.chunk += 1;
+                if !open.changes.is_empty() {
+                    open.send(false, session).await?;
                 }
+                let mut transaction = open.transaction.clone();
+                transaction.last = !goes_on;
+                let ddl = Ddl {
+                    transaction,
+                    statement: query.statement().into_owned(),
+                    database: query.database().to_owned(),
+                    sql_mode: query.sql_mode(),
+                    collations: query.collations(),
+                    time_zone: query.time_zone().to_owned(),
+                    effect,
+                    tables,
+                };
+                session.append(Body::Ddl(ddl)).await?;
+                open.captured = true;
+                self.counters.statements_written += 1;
+                open.transaction.chunk += 1;
                 if goes_on {
                     return Ok(Progressed::Nothing);
                 }
@@ -761,9 +715,6 @@ impl Assembly {
         self.counters.newest = Some(gtid);
         self.counters.newest_commit_us = open.transaction.original_commit_us;
         self.spare = open.changes;
-        if open.known {
-            return Progressed::Nothing;
-        }
         self.appended.insert(gtid);
         match open.captured {
             true => self.counters.transactions_written += 1,

@@ -6,14 +6,16 @@
 use std::{sync::Arc, time::Duration};
 
 use binferry_schemas::{
+    address::Address,
     filter::TableFilter,
     gtid::{GtidSet, Uuid},
-    record::{FoldState, Newest, Start},
+    record::{FoldState, Start},
 };
 use binferry_transport::{log::Log, resume::tail_state, session::Session};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{CaptureOptions, From, error::StreamError};
+use super::{CaptureOptions, From, error::StreamError, history::Asking};
 use crate::{
     client::Connection,
     dump::{Request, choose_server_id},
@@ -31,8 +33,6 @@ pub struct Attached {
     pub session: Session,
     pub server_id: u32,
     pub request: Wish,
-    /// The newest transaction of the log: the source is asked for it again, to compare.
-    pub expect: Option<Newest>,
 }
 
 /// A dump request that owns its set.
@@ -56,11 +56,14 @@ impl Wish {
     }
 }
 
+/// `None`: cancelled.
 pub async fn attach(
     options: &CaptureOptions,
+    source: &Address,
     log: &Arc<dyn Log>,
     connection: &mut Connection,
-) -> Result<Attached, CaptureError> {
+    cancel: &CancellationToken,
+) -> Result<Option<Attached>, CaptureError> {
     let wanted = Wanted {
         tables: &options.filter,
     };
@@ -86,7 +89,26 @@ pub async fn attach(
         false => GtidSet::new(),
     };
     belongs(options, &before, &base, &facts, &server)?;
-    let server_id = choose_server_id(connection, options.server_id, log.id()).await?;
+    // The same log reads under the same identity, so that a new attempt ends the dump that an old one left behind.
+    let (server_id, replica_uuid) = (
+        choose_server_id(connection, options.server_id, log.id()).await?,
+        log.id(),
+    );
+    let asking = Asking {
+        source,
+        facts: &facts,
+        server_id,
+        replica_uuid,
+        heartbeat: options.heartbeat,
+    };
+    if let Some(newest) = &before.newest {
+        // A large binlog file may have to be read up to it.
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(None),
+            compared = asking.compare(&before.set, newest) => compared?,
+        }
+    }
 
     let start = Start {
         site: options.site.clone(),
@@ -98,36 +120,30 @@ pub async fn attach(
     let session = Session::start(log.clone(), start, options.session).await?;
     let state = session.state();
     let again = self::facts(connection, &state.set).await?;
-    if let Err(error) = belongs(options, state, &GtidSet::new(), &again, &server) {
+    let mut fits = belongs(options, state, &GtidSet::new(), &again, &server);
+    if fits.is_ok()
+        && let Some(newest) = state
+            .newest
+            .as_ref()
+            .filter(|_| state.newest != before.newest)
+    {
+        fits = asking.compare(&state.set, newest).await;
+    }
+    if let Err(error) = fits {
         session.close().await?;
         return Err(error);
     }
-
-    let mut executed = state.set.clone();
-    let expect = match &state.newest {
-        Some(newest) if facts.purged.contains(&newest.gtid) => {
-            warn!(gtid = %newest.gtid, "the source has purged the log's newest transaction: that both have the same history cannot be asked");
-            None
-        }
-        Some(newest) => {
-            executed.remove(&newest.gtid);
-            Some(newest.clone())
-        }
-        None => None,
-    };
-    // The same log reads under the same identity, so that a new attempt ends the dump that an old one left behind.
     let request = Wish {
         server_id,
-        replica_uuid: log.id(),
-        executed,
+        replica_uuid,
+        executed: state.set.clone(),
         heartbeat: options.heartbeat,
     };
-    Ok(Attached {
+    Ok(Some(Attached {
         session,
         server_id,
         request,
-        expect,
-    })
+    }))
 }
 
 /// What the source says, read after the log was. A server sends a transaction to its replicas a moment before it is in gtid_executed, and

@@ -6,13 +6,17 @@
 use std::{path::PathBuf, sync::Arc};
 
 use binferry_schemas::{
-    gtid::{Gtid, GtidSet, Uuid},
-    record::{FoldState, Newest, Start},
+    fault::Fault,
+    finding::{Finding, Severity},
+    gtid::{GtidSet, Uuid},
+    record::{FoldState, Start},
 };
-use binferry_transport::{log::Log, resume::tail_state, session::Session};
-use tracing::info;
+use binferry_transport::{error::LogError, log::Log, resume::tail_state, session::Session};
+use tracing::{info, warn};
 
-use super::{CaptureOptions, From, attach::same_stream};
+use super::{
+    CaptureOptions, From, attach::same_stream, error::StreamError, history::compare_files,
+};
 use crate::{
     error::CaptureError,
     files::{self, BinlogFiles, FileError, Head},
@@ -23,8 +27,6 @@ use crate::{
 pub(super) struct Attached {
     pub session: Session,
     pub files: Result<BinlogFiles, FileError>,
-    /// The newest transaction of the log, when it is in the files: they show it again, to compare.
-    pub expect: Option<Newest>,
 }
 
 pub(super) async fn attach(
@@ -46,6 +48,14 @@ pub(super) async fn attach(
         false => GtidSet::new(),
     };
     belongs(options, &before, &base, &heads, &history)?;
+    if let Some(newest) = &before.newest
+        && let Some(reason) = compare_files(&heads, &history, log.as_ref(), newest).await?
+    {
+        warn!(
+            reason,
+            "that the log and the files have the same history cannot be compared"
+        );
+    }
     let start = Start {
         site: options.site.clone(),
         server: Uuid::nil(),
@@ -55,24 +65,64 @@ pub(super) async fn attach(
     };
     let session = Session::start(log.clone(), start, options.session).await?;
     let state = session.state();
-    if let Err(error) = belongs(options, state, &GtidSet::new(), &heads, &history) {
+    let mut fits = belongs(options, state, &GtidSet::new(), &heads, &history);
+    if fits.is_ok()
+        && let Some(newest) = state
+            .newest
+            .as_ref()
+            .filter(|_| state.newest != before.newest)
+    {
+        fits = (compare_files(&heads, &history, log.as_ref(), newest).await).map(drop);
+    }
+    if let Err(error) = fits {
         session.close().await?;
         return Err(error);
     }
-    let first = heads.first().and_then(|head| head.previous.as_ref());
-    let expect = state.newest.clone().filter(|newest| {
-        let shown = history.contains(&newest.gtid) && first.is_none_or(|set| !set.contains(&newest.gtid));
-        if !shown {
-            info!(gtid = %newest.gtid, "the log's newest transaction is not in the files: that both have the same history cannot be compared");
-        }
-        shown
-    });
-    let (have, shown): (_, Option<Gtid>) = (state.set.clone(), expect.as_ref().map(|n| n.gtid));
+    let have = state.set.clone();
     info!(files = heads.len(), log = %log.name(), "capturing");
     Ok(Attached {
-        files: BinlogFiles::open(heads, have, shown),
+        files: BinlogFiles::open(heads, have, None),
         session,
-        expect,
+    })
+}
+
+/// For `check`: whether files and log have the same history. What is wrong with the files themselves is for [`files::inspect`].
+pub async fn compare_with(paths: &[PathBuf], log: &dyn Log) -> Result<Option<Finding>, LogError> {
+    let Some(newest) = tail_state(log).await?.newest else {
+        return Ok(None);
+    };
+    let surveyed = paths.to_vec();
+    let surveyed = blocking(move || {
+        let heads = files::survey(&surveyed)?;
+        let history = files::history(&heads)?;
+        Ok((heads, history))
+    });
+    let Ok((heads, history)) = surveyed.await else {
+        return Ok(None);
+    };
+    let finding = |severity, found: &str, reason, remedy| Finding {
+        severity,
+        subject: "the history of log and files".into(),
+        found: found.into(),
+        reason,
+        remedy,
+    };
+    Ok(match compare_files(&heads, &history, log, &newest).await {
+        Ok(None) => None,
+        Ok(Some(reason)) => Some(finding(
+            Severity::Warning,
+            "unknown",
+            reason.to_owned(),
+            None,
+        )),
+        Err(CaptureError::Stream(error @ StreamError::OtherHistory { .. })) => Some(finding(
+            Severity::Blocking,
+            "not the same",
+            error.to_string(),
+            error.hint(),
+        )),
+        Err(CaptureError::Log(error)) => return Err(error),
+        Err(_) => None,
     })
 }
 

@@ -117,7 +117,7 @@ impl Stream {
         let mut stream = Self {
             log,
             session,
-            assembly: Assembly::new(TableFilter::default(), 1 << 20, None),
+            assembly: Assembly::new(TableFilter::default(), 1 << 20),
             position: 4,
             _folder: folder,
         };

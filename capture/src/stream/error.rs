@@ -42,6 +42,10 @@ pub enum StreamError {
     #[error("the source should have sent {expected} first, and sent {got}")]
     Unexpected { expected: Gtid, got: Gtid },
     #[error(
+        "the source says that it executed {gtid}, the log's newest transaction, and its binlogs do not show it"
+    )]
+    NotShown { gtid: Gtid },
+    #[error(
         "{gtid} at {file}:{position} changes a captured table by a statement, not by row events: {verb}"
     )]
     StatementChange {
@@ -186,7 +190,7 @@ impl Fault for StreamError {
                 "SET GLOBAL gtid_strict_mode = ON on the source (and its sources), give each stream of writes a gtid_domain_id of its own, and start a new log behind this transaction".into()
             }
             Self::Encoded => return None,
-            Self::Unexpected { .. } => {
+            Self::Unexpected { .. } | Self::NotShown { .. } => {
                 "after RESET MASTER (or on a restored copy of the server) start with a new log and a new copy of the data".into()
             }
             Self::OutsideTransaction { .. }

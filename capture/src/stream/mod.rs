@@ -12,6 +12,7 @@ mod attach_files;
 mod damage_tests;
 pub mod error;
 pub(crate) mod events;
+mod history;
 #[cfg(test)]
 mod order_tests;
 mod split;
@@ -27,7 +28,6 @@ use binferry_schemas::{
     address::Address,
     filter::TableFilter,
     gtid::{Gtid, GtidSet},
-    record::Newest,
     source::SourceAddress,
 };
 use binferry_transport::{
@@ -52,6 +52,7 @@ use crate::{
 use assembly::{Assembly, Counters, Progressed};
 use events::{Events, Filled};
 
+pub use attach_files::compare_with;
 pub use events::Extent;
 
 /// Where a first start begins.
@@ -167,9 +168,8 @@ async fn attempt(
                 cancel,
                 progress,
             };
-            return carrying
-                .carry(attached.files, attached.session, attached.expect)
-                .await;
+            let carried = carrying.carry(attached.files, attached.session).await?;
+            return Ok(carried.held);
         }
     };
     let mut connection = tokio::select! {
@@ -177,7 +177,12 @@ async fn attempt(
         () = cancel.cancelled() => return Ok(binferry_transport::resume::tail_state(log.as_ref()).await?.set),
         connection = Connection::open(server) => connection?,
     };
-    let attached = attach::attach(options, log, &mut connection).await?;
+    let Some(attached) = attach::attach(options, server, log, &mut connection, cancel).await?
+    else {
+        return Ok(binferry_transport::resume::tail_state(log.as_ref())
+            .await?
+            .set);
+    };
     info!(source = %connection.server(), log = %log.name(), server_id = attached.server_id, "capturing");
     let dump = Dump::start(connection, &attached.request.as_request()).await;
     let carrying = Carrying {
@@ -186,9 +191,7 @@ async fn attempt(
         cancel,
         progress,
     };
-    let held = carrying
-        .carry(dump, attached.session, attached.expect)
-        .await?;
+    let carried = carrying.carry(dump, attached.session).await?;
     let (file, position) = {
         let progress = progress.borrow();
         (progress.file.clone(), progress.position)
@@ -196,10 +199,11 @@ async fn attempt(
     let ended = account::Ended {
         file: &file,
         position,
-        held: &held,
+        within: carried.within,
+        held: &carried.held,
     };
     account::ask(server, &ended).await?;
-    Ok(held)
+    Ok(carried.held)
 }
 
 /// What an attempt does not change.
@@ -210,14 +214,21 @@ struct Carrying<'a> {
     progress: &'a watch::Sender<Progress>,
 }
 
+/// What an attempt has come to.
+struct Carried {
+    /// What the log then holds.
+    held: GtidSet,
+    /// It has ended inside a transaction.
+    within: bool,
+}
+
 impl Carrying<'_> {
-    /// From the first event to the session's end; answers with what the log then holds.
+    /// From the first event to the session's end.
     async fn carry<E: Events, F: Into<CaptureError>>(
         &self,
         events: Result<E, F>,
         mut session: Session,
-        expect: Option<Newest>,
-    ) -> Result<GtidSet, CaptureError> {
+    ) -> Result<Carried, CaptureError> {
         self.progress.send_modify(|p| {
             p.file.clear();
             p.position = 0;
@@ -231,7 +242,7 @@ impl Carrying<'_> {
                 let stall = session.stall();
                 tokio::select! {
                     biased;
-                    followed = self.follow(events, &mut session, expect) => followed,
+                    followed = self.follow(events, &mut session) => followed,
                     never = tell_stalls(stall, self.progress) => match never {},
                 }
             }
@@ -239,17 +250,19 @@ impl Carrying<'_> {
         };
         // Whatever was whole becomes durable, also when the stream has failed; the stream's own error is the one to tell.
         let closed = session.close().await;
-        followed?;
-        Ok(closed?.set)
+        let within = followed?;
+        Ok(Carried {
+            held: closed?.set,
+            within,
+        })
     }
 
-    /// One loop, in this order: stop, events, time.
+    /// One loop, in this order: stop, events, time. Answers whether it has ended inside a transaction.
     async fn follow<E: Events>(
         &self,
         mut events: E,
         session: &mut Session,
-        expect: Option<Newest>,
-    ) -> Result<(), CaptureError> {
+    ) -> Result<bool, CaptureError> {
         let Self {
             options,
             log,
@@ -260,11 +273,10 @@ impl Carrying<'_> {
             .until
             .as_ref()
             .map(|until| until.subtract(&session.state().set));
-        // The source first shows that it has the log's history, also when nothing is missing.
-        if expect.is_none() && missing.as_ref().is_some_and(GtidSet::is_empty) {
-            return Ok(());
+        if missing.as_ref().is_some_and(GtidSet::is_empty) {
+            return Ok(false);
         }
-        let mut assembly = Assembly::new(options.filter.clone(), log.record_bytes(), expect);
+        let mut assembly = Assembly::new(options.filter.clone(), log.record_bytes());
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut copies_due = false;
@@ -276,11 +288,11 @@ impl Carrying<'_> {
                     if let Progressed::Transaction(gtid) = progressed {
                         missing.pass(&gtid);
                     }
-                    if missing.is_empty() && !assembly.is_expecting() {
+                    if missing.is_empty() {
                         session.flush().await?;
                         session.tell(assembly.counts());
                         report(&assembly, events.extent(), progress, false);
-                        return Ok(());
+                        return Ok(false);
                     }
                 }
                 if copies_due && !assembly.is_open() {
@@ -293,7 +305,7 @@ impl Carrying<'_> {
                     report(&assembly, events.extent(), progress, false);
                     if cancel.is_cancelled() {
                         session.tell(assembly.counts());
-                        return Ok(());
+                        return Ok(assembly.is_open());
                     }
                     session.tell(assembly.counts());
                     session.tick().await?;
@@ -310,7 +322,7 @@ impl Carrying<'_> {
                     biased;
                     () = cancel.cancelled() => {
                         session.tell(assembly.counts());
-                        return Ok(());
+                        return Ok(assembly.is_open());
                     }
                     filled = &mut filled => break filled?,
                     _ = tick.tick() => {
@@ -329,7 +341,7 @@ impl Carrying<'_> {
         report(&assembly, events.extent(), progress, true);
         match missing {
             Some(missing) => Err(FileError::UntilMissing { missing }.into()),
-            None => Ok(()),
+            None => Ok(assembly.is_open()),
         }
     }
 }

@@ -53,7 +53,7 @@ async fn stopped(events: &[(u8, &[u8])]) -> String {
     let mut session = Session::start(log.clone(), start, SessionOptions::default())
         .await
         .unwrap();
-    let mut assembly = Assembly::new(TableFilter::default(), 1 << 20, None);
+    let mut assembly = Assembly::new(TableFilter::default(), 1 << 20);
     for (index, (type_code, body)) in events.iter().enumerate() {
         let event = Event {
             timestamp: 0,

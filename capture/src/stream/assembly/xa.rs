@@ -74,20 +74,18 @@ impl Assembly {
         let Some(open) = &mut self.open else {
             return Err(self.outside("an XA PREPARE"));
         };
-        if !open.known {
-            open.transaction.last = true;
-            let body = Body::XaPrepared(XaPrepared {
-                xid: event.xid,
-                at_us: now_us(),
-                write_set: WriteSet {
-                    transaction: open.transaction.clone(),
-                    tables: std::mem::take(&mut open.tables),
-                    changes: open.changes.as_changes(),
-                },
-            });
-            session.append(body).await?;
-            self.counters.xa_prepared += 1;
-        }
+        open.transaction.last = true;
+        let body = Body::XaPrepared(XaPrepared {
+            xid: event.xid,
+            at_us: now_us(),
+            write_set: WriteSet {
+                transaction: open.transaction.clone(),
+                tables: std::mem::take(&mut open.tables),
+                changes: open.changes.as_changes(),
+            },
+        });
+        session.append(body).await?;
+        self.counters.xa_prepared += 1;
         Ok(self.ended())
     }
 
@@ -103,9 +101,6 @@ impl Assembly {
         let Some(open) = &mut self.open else {
             return Err(self.outside("the end of an XA transaction"));
         };
-        if open.known {
-            return Ok(self.ended());
-        }
         // The same xid may have been prepared, ended and prepared again in what is not durable yet.
         session.settled().await?;
         let prepared = session.prepared().iter().find(|p| p.xid == xid).cloned();
