@@ -145,6 +145,10 @@ pub enum Transient {
     },
     #[error("{server} closed the connection")]
     Closed { server: String },
+    #[error(
+        "{server} has sent transactions that it has not committed, because no semi-synchronous replica has acknowledged them: {waiting}"
+    )]
+    Unacknowledged { server: String, waiting: GtidSet },
     #[error("at {server} another server answers than a moment ago")]
     AnotherServer { server: String },
     #[error("{server} ended the dump")]
@@ -328,6 +332,7 @@ impl Transient {
             Self::Unreachable { .. } | Self::ConnectTimeout { .. } => {
                 Some("check that the server runs, and the host and port of the address".into())
             }
+            Self::Unacknowledged { .. } => Some("start a semi-synchronous replica of the source again, or SET GLOBAL rpl_semi_sync_source_enabled = OFF there (MariaDB: rpl_semi_sync_master_enabled)".into()),
             _ => None,
         }
     }

@@ -110,3 +110,60 @@ fn bytes(folder: &Path) -> Result<u64> {
     }
     Ok(sum)
 }
+
+/// A source that waits for an acknowledgement has sent what it has not committed: no reason to refuse the log, and none to go on as if
+/// it were committed.
+#[test]
+fn a_semi_synchronous_source_that_waits() -> Result<()> {
+    let source = MySql::start()?;
+    source.sql(
+        "CREATE DATABASE h; CREATE TABLE h.t (id INT PRIMARY KEY);
+         INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'",
+    )?;
+    let pipeline = Pipeline::new(&source, &pair()?.target, "h")?;
+    let mut running = pipeline.start("capture")?;
+    source.sql("INSERT INTO h.t VALUES (1)")?;
+    eventually("it follows", || Ok(running.said()?.contains("capturing")))?;
+    source.sql(
+        "SET GLOBAL rpl_semi_sync_source_timeout = 3600000, GLOBAL rpl_semi_sync_source_enabled = ON",
+    )?;
+    let committed = executed(&source)?;
+    let off = "SET GLOBAL rpl_semi_sync_source_enabled = OFF";
+    std::thread::scope(|scope| {
+        let insert = scope.spawn(|| source.sql("INSERT INTO h.t VALUES (2)"));
+        let checked = (|| {
+            eventually("it waits, and the log has it", || {
+                let output = output(pipeline.command("status").arg("--json"))?;
+                let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+                let held = status["log"]["gtids"].as_str().unwrap_or_default();
+                let held: binferry_schemas::gtid::GtidSet = held.parse()?;
+                Ok(!held.subtract(&committed.parse()?).is_empty())
+            })?;
+            ensure!(executed(&source)? == committed);
+            running.signal("TERM")?;
+            let code = running.wait(Duration::from_secs(60))?;
+            let said = running.said()?;
+            ensure!(code == Some(0), "exit {code:?}: {said}");
+            ensure!(said.contains("acknowledges"), "{said}");
+
+            refused(
+                pipeline.command("capture").args(["--retry-for", "1s"]),
+                4,
+                &["has not committed", "rpl_semi_sync_source_enabled"],
+            )?;
+            let again = pipeline.start_command(pipeline.command("capture"), "again")?;
+            eventually("it tries again", || {
+                Ok(again.said()?.contains("trying again"))
+            })?;
+            ensure!(!again.said()?.contains("capturing"));
+            Ok(again)
+        })();
+        // Whatever has failed, or the thread would never end.
+        let released = source.sql(off);
+        let again = checked?;
+        released?;
+        insert.join().map_err(|_| anyhow::anyhow!("a panic"))??;
+        eventually("it goes on", || Ok(again.said()?.contains("capturing")))?;
+        again.stop()
+    })
+}

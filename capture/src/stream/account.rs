@@ -13,7 +13,7 @@ use std::time::Duration;
 use binferry_schemas::{address::Address, gtid::GtidSet};
 use tracing::{info, warn};
 
-use super::{attach, error::StreamError};
+use super::{attach, error::StreamError, semi_sync};
 use crate::{
     client::Connection,
     error::{CaptureError, Permanent},
@@ -71,7 +71,7 @@ async fn compare(source: &Address, ended: &Ended<'_>) -> Result<(), CaptureError
     let mut connection = Connection::open(source).await?;
     let facts = attach::facts(&mut connection, ended.held).await?;
     let errant = facts.errant(ended.held);
-    if !errant.is_empty() {
+    if !errant.is_empty() && !semi_sync::is_told(&mut connection, &facts, &errant).await? {
         return Err(Permanent::Errant {
             server: connection.server().to_owned(),
             errant,

@@ -15,7 +15,7 @@ use binferry_transport::{log::Log, resume::tail_state, session::Session};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{CaptureOptions, From, error::StreamError, history::Asking};
+use super::{CaptureOptions, From, error::StreamError, history::Asking, semi_sync};
 use crate::{
     client::Connection,
     dump::{Request, choose_server_id},
@@ -88,6 +88,7 @@ pub async fn attach(
         }
         false => GtidSet::new(),
     };
+    semi_sync::committed(connection, &facts, &before.set).await?;
     belongs(options, &before, &base, &facts, &server)?;
     // The same log reads under the same identity, so that a new attempt ends the dump that an old one left behind.
     let (server_id, replica_uuid) = (
@@ -120,7 +121,10 @@ pub async fn attach(
     let session = Session::start(log.clone(), start, options.session).await?;
     let state = session.state();
     let again = self::facts(connection, &state.set).await?;
-    let mut fits = belongs(options, state, &GtidSet::new(), &again, &server);
+    let mut fits = semi_sync::committed(connection, &again, &state.set).await;
+    if fits.is_ok() {
+        fits = belongs(options, state, &GtidSet::new(), &again, &server);
+    }
     if fits.is_ok()
         && let Some(newest) = state
             .newest

@@ -15,6 +15,7 @@ pub(crate) mod events;
 mod history;
 #[cfg(test)]
 mod order_tests;
+mod semi_sync;
 mod split;
 
 use std::{
