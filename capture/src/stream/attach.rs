@@ -95,22 +95,6 @@ pub async fn attach(
         choose_server_id(connection, options.server_id, log.id()).await?,
         log.id(),
     );
-    let asking = Asking {
-        source,
-        facts: &facts,
-        server_id,
-        replica_uuid,
-        heartbeat: options.heartbeat,
-    };
-    if let Some(newest) = &before.newest {
-        // A large binlog file may have to be read up to it.
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Ok(None),
-            compared = asking.compare(&before.set, newest) => compared?,
-        }
-    }
-
     let start = Start {
         site: options.site.clone(),
         server: facts.server_uuid,
@@ -125,13 +109,30 @@ pub async fn attach(
     if fits.is_ok() {
         fits = belongs(options, state, &GtidSet::new(), &again, &server);
     }
+    // Not before the `Start`: a dump under the log's identity ends that of another capture, which may hold the log.
     if fits.is_ok()
-        && let Some(newest) = state
-            .newest
-            .as_ref()
-            .filter(|_| state.newest != before.newest)
+        && let Some(newest) = &state.newest
     {
-        fits = asking.compare(&state.set, newest).await;
+        let asking = Asking {
+            source,
+            facts: &again,
+            server_id,
+            replica_uuid,
+            heartbeat: options.heartbeat,
+        };
+        // A large binlog file may have to be read up to it.
+        let compared = tokio::select! {
+            biased;
+            () = cancel.cancelled() => None,
+            compared = asking.compare(&state.set, newest) => Some(compared),
+        };
+        fits = match compared {
+            Some(compared) => compared,
+            None => {
+                session.close().await?;
+                return Ok(None);
+            }
+        };
     }
     if let Err(error) = fits {
         session.close().await?;

@@ -3,7 +3,7 @@
 //! GTIDs that start over (`RESET BINARY LOGS AND GTIDS`, a restored server) come again with other transactions. So the source shows the
 //! newest transaction of the log once more, and its commit timestamp must be the one that the log holds.
 //!
-//! Invariant: nothing is appended before that. The comparison has a dump, or a look into one file, of its own: the stream may hand out
+//! Invariant: no transaction is appended before that. The comparison has a dump, or a look into one file, of its own: the stream may hand out
 //! other transactions before the one that is compared (a replica commits out of order, MariaDB's domains are independent), and each of
 //! them would become the newest, which the next attempt would find to be the same.
 //!
