@@ -241,7 +241,9 @@ fn tables_that_are_made_with_their_rows() -> Result<()> {
     )?;
     sql(&pair.target, &format!("CREATE TABLE late {columns}"))?;
     let set = executed(&pair.source)?;
-    done(pipeline.command("apply").args(["--until", &set]))?;
+    for command in ["capture", "apply"] {
+        done(pipeline.command(command).args(["--until", &set]))?;
+    }
     judge::equal(&pair.source, &pair.target, &database)
 }
 
