@@ -131,7 +131,7 @@ fn encrypted_binlogs_come_from_the_server_and_not_from_files() -> Result<()> {
     let says = [
         first.as_str(),
         "is encrypted",
-        "mysqlbinlog --read-from-remote-server --raw",
+        "mysqlbinlog (or mariadb-binlog) --read-from-remote-server --raw",
     ];
     refused(&mut backup.capture(&backup.source()), 2, &says)?;
     refused(
