@@ -63,7 +63,7 @@ fn wide(columns: usize) -> Shape {
         .collect();
     let insert = format!("INSERT INTO {table} SELECT {} FROM n", values.join(", "));
     let mut statements = vec![format!("CREATE TABLE {table} ({})", definitions.join(", "))];
-    statements.extend((0..(40_000 / columns).max(10)).map(|_| insert.clone()));
+    statements.extend((0..(4_000 / columns).max(10)).map(|_| insert.clone()));
     Shape {
         what: format!("rows of {columns} columns"),
         statements,
