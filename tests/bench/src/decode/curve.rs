@@ -52,7 +52,7 @@ fn wide(columns: usize) -> Shape {
     let definitions: Vec<String> = (0..columns)
         .map(|c| match c % 2 {
             0 => format!("c{c} INT"),
-            _ => format!("c{c} VARCHAR(20)"),
+            _ => format!("c{c} VARCHAR(20) CHARACTER SET latin1"),
         })
         .collect();
     let values: Vec<String> = (0..columns)
