@@ -7,7 +7,7 @@ use crate::{
     binferry::{Pipeline, refused},
     faults::proved,
     judge,
-    load::{Load, Random, prepare},
+    load::{self, Load, Random, prepare},
 };
 
 const DOC: &str = "CREATE TABLE doc (id INT PRIMARY KEY, note TEXT, n INT UNIQUE, body LONGBLOB, j JSON, \
@@ -24,7 +24,7 @@ const FULL: &str = "SET binlog_row_image = FULL, binlog_row_value_options = ''";
 fn transaction(random: &mut Random, settings: &[&str]) -> String {
     let setting = settings[random.below(settings.len() as u64) as usize];
     if random.below(2) == 0 {
-        return format!("{setting}; {}", random.transaction());
+        return format!("{setting}; {}", load::transaction(random));
     }
     let (a, b, n) = (random.below(60), random.below(60), random.below(1_000_000));
     let document = format!(

@@ -122,7 +122,7 @@ fn carried(release: Release, target: &MySql, images: &[&str], more: &[Column]) -
     let shown: Vec<_> = columns.iter().map(|c| format!("HEX({})", c.0)).collect();
     let rows = format!("SELECT {} FROM `{name}`.t ORDER BY 1", shown.join(", "));
     let seed = 51;
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut held = 0;
     for round in 0..4 {
         let statements: Vec<_> = (0..120)
