@@ -14,9 +14,10 @@ bench: preflight preflight-kafka ## figures against the limits and the peers, as
 	$(CARGO) build --release --locked -p binferry -p binferry-bench
 	target/release/binferry-bench
 
-soak: preflight ## KILLS=60 SIGKILLs at random moments of a load of SECONDS=300; BROKERS=3 puts the log in Kafka and kills its leaders too
+soak: preflight ## KILLS=60 SIGKILLs at random moments of a load of SECONDS=300; BROKERS=3 puts the log in Kafka and kills its leaders too. MINUTES=10: two appliers on one target instead. SEED=N again
 	$(CARGO) build --release --locked -p binferry -p binferry-demo
-	target/release/binferry-demo --kills $(or $(KILLS),60) --seconds $(or $(SECONDS),300) $(if $(BROKERS),--kafka $(BROKERS))
+	target/release/binferry-demo $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES),\
+	 --kills $(or $(KILLS),60) --seconds $(or $(SECONDS),300) $(if $(BROKERS),--kafka $(BROKERS)))
 
 fuzz: preflight ## libFuzzer on every decoder, SECONDS=900 each; TARGETS="packet event"
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "missing: cargo-fuzz. cargo install --locked cargo-fuzz" >&2; exit 1; }

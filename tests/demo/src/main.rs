@@ -2,14 +2,16 @@
 //! while the target is restarted once. At the end an independent judge (see `judge`) compares the servers.
 //!
 //! ```text
-//! binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N] [--kills N] [--kafka BROKERS]
+//! binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N] [--kills N] [--kafka BROKERS] [--minutes N]
 //! ```
 //!
 //! `make soak` is the same with `--kills`: so many SIGKILLs at random moments of the load, and a restart of the target for every ten.
+//! With `--minutes` it is the soak of appliers (see `appliers`): two on one target, paused, killed and cut off.
 //! With `--kafka` the log is in a Kafka cluster of so many brokers, and one of them is killed for every ten kills of ours: the leader.
 //!
 //! Exit code 0 means that everything was proved.
 
+mod appliers;
 mod chance;
 mod figures;
 mod judge;
@@ -26,10 +28,13 @@ use anyhow::{Context, Result, bail};
 
 use story::Options;
 
-const USAGE: &str = "usage: binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N] [--kills N] [--kafka BROKERS]";
+const USAGE: &str = "usage: binferry-demo [--binferry PATH] [--seconds N] [--rate N] [--connections N] [--seed N] [--kills N] [--kafka BROKERS] [--minutes N]";
 
 fn main() -> ExitCode {
-    match options(std::env::args().skip(1)).and_then(|options| story::tell(&options)) {
+    match options(std::env::args().skip(1)).and_then(|options| match options.minutes {
+        0 => story::tell(&options),
+        minutes => appliers::soak(&options, minutes),
+    }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\ndemo failed: {error:#}");
@@ -46,6 +51,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
         connections: 6,
         kills: 0,
         kafka: 0,
+        minutes: 0,
         seed: std::time::UNIX_EPOCH.elapsed()?.as_secs() % 1_000_000,
     };
     while let Some(name) = arguments.next() {
@@ -62,6 +68,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--connections" => options.connections = number()?,
             "--kills" => options.kills = number()?,
             "--kafka" => options.kafka = number()?,
+            "--minutes" => options.minutes = number()?,
             "--seed" => options.seed = number()?,
             _ => bail!("{name}: unknown; {USAGE}"),
         }

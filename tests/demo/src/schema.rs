@@ -90,6 +90,11 @@ pub fn create(source: &MySql, target: &MySql, password: &str) -> Result<()> {
             "CREATE DATABASE {DATABASE}; USE {DATABASE}; {TABLES}; {every_type}"
         ))?;
     }
+    accounts(source, target, password)
+}
+
+/// Those that Binferry uses, with no more than they need.
+pub fn accounts(source: &MySql, target: &MySql, password: &str) -> Result<()> {
     source.sql(&format!(
         "CREATE USER {CAPTURE}@'%' IDENTIFIED BY '{password}';
          GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO {CAPTURE}@'%'"

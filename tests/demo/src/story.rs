@@ -30,6 +30,8 @@ pub struct Options {
     pub kills: u64,
     /// Brokers of a Kafka cluster that holds the log; 0: the log is a directory.
     pub kafka: u64,
+    /// Of the soak of appliers; 0: it is not what is wanted.
+    pub minutes: u64,
 }
 
 impl Options {
@@ -167,11 +169,11 @@ pub fn tell(options: &Options) -> Result<()> {
     folder.remove()
 }
 
-fn done(begun: Instant, what: &str) {
+pub fn done(begun: Instant, what: &str) {
     println!("{:>6.1} s  ✓ {what}", begun.elapsed().as_secs_f64());
 }
 
-fn happens(begun: Instant, what: &str) {
+pub fn happens(begun: Instant, what: &str) {
     println!("{:>6.1} s  ↯ {what}", begun.elapsed().as_secs_f64());
 }
 
@@ -366,10 +368,10 @@ impl Show {
 }
 
 /// Where log and output lie; it stays after a failure, to be looked at.
-struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let beside = std::env::current_exe()?;
         let target = beside
             .parent()
@@ -380,11 +382,11 @@ impl Folder {
         Ok(Folder(path))
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.0
     }
 
-    fn remove(self) -> Result<()> {
+    pub fn remove(self) -> Result<()> {
         std::fs::remove_dir_all(&self.0).with_context(|| format!("removing {}", self.0.display()))
     }
 }

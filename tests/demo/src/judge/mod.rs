@@ -32,6 +32,7 @@ pub struct Verdict {
     pub target_transactions: u64,
 }
 
+/// `committed`: as many transactions as the load says that it has committed.
 pub fn judge(source: &MySql, target: &MySql, committed: u64) -> Result<Verdict> {
     let (tables, rows_held) = same_rows(source, target)?;
     same_gtids(source, target)?;
