@@ -1,132 +1,127 @@
-//! Catching up on the same binlog: `binferry apply` beside a native replica with 4 workers, same durability.
+//! Catching up on the same binlog: `binferry apply` beside a native replica with its best number of workers, for each load, with the same
+//! durability on both.
 
-use std::{path::Path, time::Instant};
+use std::path::Path;
 
-use anyhow::{Result, ensure};
-use binferry_servers::MySql;
-use tempfile::TempDir;
+use anyhow::Result;
 
 use crate::{
-    Figure,
-    load::{Loaded, TABLES, users},
+    backlog::{Backlog, Durability, Workload},
     median,
-    process::{binferry, timed},
+    process::Timed,
+    settings::Settings,
+    table::Table,
 };
 
-const ROUNDS: usize = 3;
-const DURABLE: [&str; 3] = [
-    "--sync-binlog=1",
-    "--innodb-flush-log-at-trx-commit=1",
-    "--innodb-buffer-pool-size=512M",
-];
-
-pub fn run(program: &Path, loaded: &Loaded) -> Result<Vec<Figure>> {
-    let folder = TempDir::new()?;
-    let log = folder.path().join("log");
-    timed(
-        binferry(program, "capture")
-            .args([
-                "--source",
-                &loaded.source.url("bench"),
-                "--from",
-                "earliest",
-                "--until",
-                "now",
-                "--tables",
-                "sbtest.*",
-            ])
-            .arg("--log")
-            .arg(&log),
-    )?;
-    let (mut ours, mut native, mut ratios, mut peak, mut cpu) = (vec![], vec![], vec![], 0, vec![]);
-    for round in 1..=ROUNDS {
-        eprintln!("apply: round {round} of {ROUNDS}");
-        let theirs = replica(loaded)?;
-        let target = MySql::builder().args(DURABLE).start()?;
-        users(&target)?;
-        target.sql(&format!("USE sbtest; {}", loaded.schema))?;
-        // Its own registration, so that the log can be read again.
-        let timed = timed(
-            binferry(program, "apply")
-                .args([
-                    "--target",
-                    &target.url("bench"),
-                    "--until",
-                    "now",
-                    "--stream",
-                    &format!("round{round}"),
-                ])
-                .arg("--log")
-                .arg(&log),
-        )?;
-        equal(&loaded.source, &target)?;
-        ratios.push(theirs / timed.seconds);
-        native.push(theirs);
-        ours.push(timed.seconds);
-        cpu.push(timed.cpu_seconds);
-        peak = peak.max(timed.peak_bytes);
-    }
-    let rows = loaded.rows as f64;
-    let line = |what: &str, seconds: f64| Figure {
-        what: what.into(),
-        value: format!("{seconds:.1} s, {:.1} k rows/s", rows / seconds / 1e3),
-    };
-    Ok(vec![
-        line(
-            "native replica, 4 workers, catching up (sync_binlog=1, flush_log=1)",
-            median(native),
-        ),
-        line(
-            "`binferry apply`, one connection, before images checked, the same settings",
-            median(ours),
-        ),
-        Figure {
-            what: "apply against the native replica, pair by pair".into(),
-            value: format!("{:.2} x", median(ratios)),
-        },
-        Figure {
-            what: "apply: CPU, peak memory".into(),
-            value: format!(
-                "{:.2} s per million rows, {} MiB",
-                median(cpu) / rows * 1e6,
-                peak >> 20
-            ),
-        },
-    ])
-}
-
-/// Seconds that a native replica takes for all of it, fetching included.
-fn replica(loaded: &Loaded) -> Result<f64> {
-    let replica = MySql::builder().args(DURABLE).start()?;
-    let set = loaded
-        .source
-        .value("SELECT @@GLOBAL.gtid_executed")?
-        .replace('\n', "");
-    replica.sql(&format!(
-        "RESET BINARY LOGS AND GTIDS; CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={}, SOURCE_USER='root',
-         SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1; SET GLOBAL replica_parallel_workers = 4",
-        loaded.source.port()
-    ))?;
-    let start = Instant::now();
-    replica.sql("START REPLICA")?;
-    loop {
-        if replica.value(&format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{set}', 20)"))? == "0" {
-            break;
+pub fn run(program: &Path, settings: &Settings) -> Result<Vec<Table>> {
+    let mut replicas: Vec<String> = vec!["load".into(), "durability".into()];
+    replicas.extend(
+        settings
+            .replica_workers
+            .iter()
+            .map(|n| format!("{n} workers")),
+    );
+    let mut replicas = Table::new(
+        "A native replica catching up, row changes a second, by its number of workers (one run each)",
+        replicas,
+    );
+    let mut ratios = Table::new(
+        "`binferry apply` (before images checked) against a native replica with its best number of workers",
+        [
+            "load",
+            "durability",
+            "transactions, row changes",
+            "replica (workers)",
+            "apply",
+            "ratio, median of pairs",
+            "apply: CPU s per million rows, peak memory",
+        ],
+    );
+    for workload in settings.loads(&Workload::ALL) {
+        let backlog = Backlog::new(program, *workload, settings.transactions)?;
+        for durability in &settings.durability {
+            let side = side(program, settings, &backlog, *durability)?;
+            let rate = |seconds: f64| format!("{:.1} k/s", backlog.rows as f64 / seconds / 1e3);
+            let (what, durability) = (workload.what(), durability.name());
+            let mut row = vec![what.to_owned(), durability.to_owned()];
+            row.extend(side.tried.iter().map(|(_, seconds)| rate(*seconds)));
+            replicas.row(row);
+            ratios.row([
+                what.to_owned(),
+                durability.to_owned(),
+                format!("{}, {}", backlog.transactions, backlog.rows),
+                format!("{} ({})", rate(median(side.replica.clone())), side.best),
+                rate(median(side.ours.iter().map(|t| t.seconds).collect())),
+                format!("**{:.1} x**", side.ratio()),
+                format!(
+                    "{:.2}, {} MiB",
+                    median(side.ours.iter().map(|t| t.cpu_seconds).collect()) / backlog.rows as f64
+                        * 1e6,
+                    side.ours.iter().map(|t| t.peak_bytes).max().unwrap_or(0) >> 20
+                ),
+            ]);
         }
-        let error = replica.value("SELECT COALESCE(MAX(LAST_ERROR_MESSAGE), '') FROM performance_schema.replication_applier_status_by_worker")?;
-        ensure!(
-            error.is_empty() && start.elapsed().as_secs() < 600,
-            "the replica: {error}"
-        );
     }
-    Ok(start.elapsed().as_secs_f64())
+    Ok(vec![replicas, ratios])
 }
 
-fn equal(source: &MySql, target: &MySql) -> Result<()> {
-    for n in 1..=TABLES {
-        let sum = |server: &MySql| server.sql(&format!("CHECKSUM TABLE sbtest.sbtest{n}"));
-        let (s, t) = (sum(source)?, sum(target)?);
-        ensure!(s == t, "sbtest{n} differs: {s}, {t}");
+/// What one load at one durability took, in seconds.
+#[derive(Debug)]
+struct Side {
+    /// By the replica's workers.
+    tried: Vec<(u32, f64)>,
+    best: u32,
+    /// With the best number of workers.
+    replica: Vec<f64>,
+    ours: Vec<Timed>,
+}
+
+impl Side {
+    fn ratio(&self) -> f64 {
+        let pairs = self.replica.iter().zip(&self.ours);
+        median(pairs.map(|(theirs, ours)| theirs / ours.seconds).collect())
     }
-    Ok(())
+}
+
+/// The replica with each number of workers, then pairs with the best one, of which the first is the best of those tried.
+fn side(
+    program: &Path,
+    settings: &Settings,
+    backlog: &Backlog,
+    durability: Durability,
+) -> Result<Side> {
+    let name = format!("{}, {}", backlog.workload.name(), durability.name());
+    let mut tried = Vec::new();
+    for workers in &settings.replica_workers {
+        let seconds = backlog.replicate(durability, *workers)?;
+        eprintln!("apply: {name}: replica, {workers} workers: {seconds:.1} s");
+        tried.push((*workers, seconds));
+    }
+    let (best, first) = tried
+        .iter()
+        .copied()
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap_or((4, f64::NAN));
+    let (mut replica, mut ours) = (Vec::new(), Vec::new());
+    for round in 1..=settings.rounds {
+        let theirs = match (round, first.is_nan()) {
+            (1, false) => first,
+            _ => backlog.replicate(durability, best)?,
+        };
+        let target = backlog.target(durability)?;
+        let timed = backlog.apply(program, &target.url("bench"), settings.workers)?;
+        backlog.equal(&target)?;
+        eprintln!(
+            "apply: {name}: round {round}: replica {theirs:.1} s, apply {:.2} s",
+            timed.seconds
+        );
+        replica.push(theirs);
+        ours.push(timed);
+    }
+    Ok(Side {
+        tried,
+        best,
+        replica,
+        ours,
+    })
 }

@@ -3,9 +3,11 @@
 
 mod artifacts;
 mod registry;
+mod sink;
 
 use std::{
     net::TcpListener,
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -25,6 +27,8 @@ const WORKER: &str = include_str!("../peers/debezium/worker.properties");
 const CONNECTOR: &str = include_str!("../peers/debezium/connector.properties");
 const THROUGHPUT: &str = include_str!("../peers/debezium/throughput.properties");
 const LATENCY: &str = include_str!("../peers/debezium/latency.properties");
+const FLAT: &str = include_str!("../peers/debezium/flat.properties");
+const SCHEMAS: &str = include_str!("../peers/debezium/schemas.properties");
 const AVRO: &str = include_str!("../peers/debezium/avro.properties");
 const HEAP: &str = "-Xmx2g";
 
@@ -36,6 +40,8 @@ pub enum Tuning<'a> {
         codec: &'a str,
         avro: Option<&'a Registry>,
     },
+    /// The same, with records as the sink takes them.
+    Sink,
     /// From now on.
     Latency,
 }
@@ -58,10 +64,19 @@ impl Debezium {
         name: &str,
         tuning: Tuning<'_>,
     ) -> Result<Self> {
+        let avro = matches!(tuning, Tuning::Throughput { avro: Some(_), .. });
+        let mut debezium = Self::worker(artifacts, &artifacts.plugins(avro), bootstrap, name)?;
+        debezium.create(connector(bootstrap, source, name, tuning))?;
+        if let Tuning::Throughput { .. } | Tuning::Sink = tuning {
+            debezium.place_at_start(source)?;
+        }
+        Ok(debezium)
+    }
+
+    /// A worker without a connector.
+    fn worker(artifacts: &Artifacts, plugins: &Path, bootstrap: &str, name: &str) -> Result<Self> {
         let folder = TempDir::new()?;
         let rest = free_port()?;
-        let avro = matches!(tuning, Tuning::Throughput { avro: Some(_), .. });
-        let plugins = artifacts.plugins(avro);
         let worker = folder.path().join("worker.properties");
         let filled = fill(
             WORKER,
@@ -97,16 +112,11 @@ impl Debezium {
         debezium.wait_for("the worker's REST interface", |d| {
             Ok(ureq::get(d.url("")).call().is_ok())
         })?;
-        let mut config = connector(bootstrap, source, name, tuning);
-        config.insert("name".into(), name.into());
-        debezium.create(config)?;
-        if let Tuning::Throughput { .. } = tuning {
-            debezium.place_at_start(source)?;
-        }
         Ok(debezium)
     }
 
-    fn create(&mut self, config: Map<String, Value>) -> Result<()> {
+    fn create(&mut self, mut config: Map<String, Value>) -> Result<()> {
+        config.insert("name".into(), self.name.as_str().into());
         let body = json!({"name": self.name, "config": config, "initial_state": "STOPPED"});
         let answer = ureq::post(self.url("/connectors"))
             .config()
@@ -240,9 +250,13 @@ fn connector(
                 text += AVRO;
             }
         }
+        Tuning::Sink => {
+            codec = "lz4";
+            text = [CONNECTOR, THROUGHPUT, FLAT, SCHEMAS].concat();
+        }
         Tuning::Latency => text += LATENCY,
     }
-    let filled = fill(
+    properties(
         &text,
         &[
             ("name", name),
@@ -254,8 +268,12 @@ fn connector(
             ("codec", codec),
             ("registry", &registry),
         ],
-    );
-    filled
+    )
+}
+
+/// As the worker's REST interface takes them; of a name that comes twice the last.
+fn properties(template: &str, values: &[(&str, &str)]) -> Map<String, Value> {
+    fill(template, values)
         .lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_once('='))

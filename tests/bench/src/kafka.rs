@@ -2,6 +2,7 @@
 
 pub mod bytes;
 pub mod latency;
+pub mod sink;
 pub mod throughput;
 
 mod beats;

@@ -9,7 +9,7 @@ use crate::process::PASSWORD;
 
 pub const TABLES: u32 = 4;
 pub const ROWS: u32 = 100_000;
-const EVENTS: u32 = 100_000;
+const EVENTS: u64 = 100_000;
 
 #[derive(Debug)]
 pub struct Loaded {
@@ -29,11 +29,20 @@ pub fn users(server: &MySql) -> Result<()> {
     Ok(())
 }
 
-/// sysbench's oltp_write_only.
-pub fn run(server: &MySql, step: &str, options: &[String]) -> Result<()> {
+/// sysbench's, by its name.
+#[derive(Debug, Clone, Copy)]
+pub enum Script {
+    WriteOnly,
+    ReadWrite,
+}
+
+pub fn run(server: &MySql, script: Script, step: &str, options: &[String]) -> Result<()> {
     let mut command = sysbench()?;
     command
-        .arg("oltp_write_only")
+        .arg(match script {
+            Script::WriteOnly => "oltp_write_only",
+            Script::ReadWrite => "oltp_read_write",
+        })
         .args([
             "--db-driver=mysql",
             "--mysql-host=127.0.0.1",
@@ -64,17 +73,26 @@ impl Loaded {
 
     /// On a server with these options too.
     pub fn with(options: &[&str]) -> Result<Self> {
+        Self::of(options, None)
+    }
+
+    /// With so many transactions.
+    pub fn of(options: &[&str], transactions: Option<u64>) -> Result<Self> {
         let source = MySql::builder()
             .arg("--innodb-buffer-pool-size=512M")
             .args(options.iter().copied())
             .start()?;
         users(&source)?;
         eprintln!("loading: sysbench oltp_write_only");
-        run(&source, "prepare", &[])?;
+        run(&source, Script::WriteOnly, "prepare", &[])?;
         run(
             &source,
+            Script::WriteOnly,
             "run",
-            &["--time=0".into(), format!("--events={EVENTS}")],
+            &[
+                "--time=0".into(),
+                format!("--events={}", transactions.unwrap_or(EVENTS)),
+            ],
         )?;
         let bytes = source
             .rows("SHOW BINARY LOGS")?
@@ -87,7 +105,7 @@ impl Loaded {
             schema += row[0][1].as_deref().context("SHOW CREATE TABLE")?;
             schema += ";";
         }
-        let (transactions, rows) = count(&source)?;
+        let (transactions, rows) = count(&source, None)?;
         Ok(Self {
             source,
             transactions,
@@ -98,10 +116,13 @@ impl Loaded {
     }
 }
 
-/// What the binlog holds, counted by mysqlbinlog.
-fn count(source: &MySql) -> Result<(u64, u64)> {
+/// What the binlog holds from a file on: transactions and row changes, counted by mysqlbinlog.
+pub fn count(source: &MySql, first: Option<&str>) -> Result<(u64, u64)> {
     let (mut transactions, mut rows) = (0, 0);
-    for file in source.rows("SHOW BINARY LOGS")? {
+    let files = source.rows("SHOW BINARY LOGS")?.into_iter();
+    for file in
+        files.skip_while(|file| first.is_some_and(|first| file[0].as_deref() != Some(first)))
+    {
         let output = source
             .mysqlbinlog()?
             .args([

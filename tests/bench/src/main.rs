@@ -1,21 +1,26 @@
 //! `make bench`: figures against limits and peers, as ratios in one run on the same binlog and the same machine.
 //!
-//! The load is sysbench's oltp_write_only, 4 tables of 100,000 rows, about a million row changes in all. Absolute figures of a shared
-//! machine mean little; the ratios are what docs/benchmarks.md states.
+//! The load is sysbench's oltp_write_only, 4 tables of 100,000 rows, about a million row changes in all; what applies has others beside it
+//! (`backlog`). Absolute figures of a shared machine mean little; the ratios are what docs/benchmarks.md states.
 //!
-//! Arguments: the names of the parts to run (capture, decode, payload, apply, latency, memory, payload-memory, kafka, kafka-latency, kafka-bytes, kafka-memory); all of them
-//! without one.
+//! Arguments: the names of the parts to run (capture, decode, payload, apply, detection, scaling, latency, memory, payload-memory, kafka,
+//! kafka-latency, kafka-bytes, kafka-memory, sink), all of them without one; and options ([`settings::USAGE`]).
 
 mod apply;
+mod backlog;
 mod capture;
 mod debezium;
 mod decode;
+mod detection;
 mod kafka;
 mod latency;
 mod load;
 mod memory;
 mod payload;
 mod process;
+mod scaling;
+mod settings;
+mod table;
 
 use std::{alloc::System, path::PathBuf};
 
@@ -34,20 +39,13 @@ pub struct Figure {
 }
 
 fn main() -> Result<()> {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|w| w == part);
+    let settings = settings::Settings::parse(std::env::args().skip(1))?;
+    let wants = |part: &str| settings.wants(part);
     let program = binferry()?;
     let mut figures = Vec::new();
-    if [
-        "capture",
-        "decode",
-        "payload",
-        "apply",
-        "kafka",
-        "kafka-bytes",
-    ]
-    .into_iter()
-    .any(wants)
+    if ["capture", "decode", "payload", "kafka", "kafka-bytes"]
+        .into_iter()
+        .any(wants)
     {
         let loaded = load::Loaded::new()?;
         figures.push(Figure {
@@ -68,9 +66,6 @@ fn main() -> Result<()> {
         if wants("payload") {
             figures.extend(payload::rate(&program, &loaded)?);
         }
-        if wants("apply") {
-            figures.extend(apply::run(&program, &loaded)?);
-        }
         if wants("kafka") {
             figures.extend(kafka::throughput::run(&program, &loaded)?);
         }
@@ -78,8 +73,17 @@ fn main() -> Result<()> {
             figures.extend(kafka::bytes::run(&program, &loaded)?);
         }
     }
+    if wants("apply") {
+        show(apply::run(&program, &settings)?);
+    }
+    if wants("detection") {
+        show(detection::run(&program, &settings)?);
+    }
+    if wants("scaling") {
+        show(scaling::run(&program, &settings)?);
+    }
     if wants("latency") {
-        figures.extend(latency::run(&program)?);
+        show(latency::run(&program, &settings)?);
     }
     if wants("memory") {
         figures.extend(memory::embedded(&program)?);
@@ -87,17 +91,29 @@ fn main() -> Result<()> {
     if wants("payload-memory") {
         figures.extend(payload::large(&program)?);
     }
+    if wants("sink") {
+        show(kafka::sink::run(&program, &settings)?);
+    }
     if wants("kafka-latency") {
         figures.extend(kafka::latency::run(&program)?);
     }
     if wants("kafka-memory") {
         figures.extend(memory::kafka(&program)?);
     }
-    println!("\n| what | figure |\n|---|---|");
+    if !figures.is_empty() {
+        println!("\n| what | figure |\n|---|---|");
+    }
     for figure in figures {
         println!("| {} | {} |", figure.what, figure.value);
     }
     Ok(())
+}
+
+/// At once: what fails later takes nothing away.
+fn show(tables: Vec<table::Table>) {
+    for table in tables {
+        println!("{table}");
+    }
 }
 
 /// The program, built beside this one.

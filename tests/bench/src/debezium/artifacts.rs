@@ -13,10 +13,11 @@ const LOG4J: &str = include_str!("../../peers/debezium/log4j2.properties");
 
 /// A profile of the pom, which is also the name of its folder; Maven's goal; and the folder in it where the jars go: Connect looks for
 /// plugins in folders of a folder.
-const PROFILES: [(&str, &str, &str); 4] = [
+const PROFILES: [(&str, &str, &str); 5] = [
     ("connect", "copy-dependencies", ""),
     ("json", "copy-dependencies", "debezium"),
     ("avro", "copy-dependencies", "debezium"),
+    ("sink", "copy-dependencies", "jdbc"),
     ("registry", "unpack-dependencies", ""),
 ];
 
@@ -99,9 +100,14 @@ impl Artifacts {
         self.path("registry")
     }
 
-    /// What Connect's `plugin.path` names.
+    /// What Connect's `plugin.path` names: the connector that captures.
     pub fn plugins(&self, avro: bool) -> PathBuf {
         self.path(if avro { "avro" } else { "json" })
+    }
+
+    /// The same of the sink.
+    pub fn sink(&self) -> PathBuf {
+        self.path("sink")
     }
 }
 

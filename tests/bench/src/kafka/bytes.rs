@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Figure,
-    debezium::{Artifacts, Registry},
+    debezium::{Artifacts, Registry, Tuning},
     load::Loaded,
 };
 
@@ -38,7 +38,8 @@ pub fn run(program: &Path, loaded: &Loaded) -> Result<Vec<Figure>> {
         for codec in ["lz4", "zstd"] {
             eprintln!("kafka-bytes: Debezium, {format}, {codec}");
             let name = format!("peer-{format}-{codec}");
-            let run = theirs(&artifacts, loaded, &broker, &name, codec, avro)?;
+            let tuning = Tuning::Throughput { codec, avro };
+            let run = theirs(&artifacts, loaded, &broker, &name, tuning)?;
             push(format!("topics of Debezium, {format}, {codec}"), run.bytes);
         }
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Broker;
 use crate::{
-    debezium::{Artifacts, Debezium, Registry, Tuning},
+    debezium::{Artifacts, Debezium, Tuning},
     load::{Loaded, TABLES},
     process::{binferry, timed, while_running},
 };
@@ -75,13 +75,11 @@ pub fn theirs(
     loaded: &Loaded,
     broker: &Broker,
     name: &str,
-    codec: &str,
-    avro: Option<&Registry>,
+    tuning: Tuning<'_>,
 ) -> Result<Run> {
     let topics: Vec<String> = (1..=TABLES)
         .map(|n| format!("{name}.sbtest.sbtest{n}"))
         .collect();
-    let tuning = Tuning::Throughput { codec, avro };
     let mut debezium =
         Debezium::start(artifacts, &broker.bootstrap(), &loaded.source, name, tuning)?;
     let pid = debezium.pid();

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Figure,
-    debezium::{Artifacts, version},
+    debezium::{Artifacts, Tuning, version},
     load::{Loaded, TABLES},
     median,
 };
@@ -35,7 +35,11 @@ pub fn run(program: &Path, loaded: &Loaded) -> Result<Vec<Figure>> {
         lz4.push(kafka(program, loaded, &broker, "ours", "lz4")?);
         if round <= PEER_ROUNDS {
             let name = format!("peer{round}");
-            debezium.push(theirs(&artifacts, loaded, &broker, &name, "lz4", None)?);
+            let tuning = Tuning::Throughput {
+                codec: "lz4",
+                avro: None,
+            };
+            debezium.push(theirs(&artifacts, loaded, &broker, &name, tuning)?);
             for n in 1..=TABLES {
                 broker.delete(&format!("{name}.sbtest.sbtest{n}"))?;
             }

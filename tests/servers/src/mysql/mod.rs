@@ -44,6 +44,7 @@ pub struct Builder {
     args: Vec<String>,
     init_args: Vec<String>,
     keyring: bool,
+    copied: Option<PathBuf>,
 }
 
 impl Builder {
@@ -81,6 +82,13 @@ impl Builder {
     /// where its program and its plugins are.
     pub fn keyring(mut self) -> Self {
         self.keyring = true;
+        self
+    }
+
+    /// Starts with a copy of all that another server of ours holds, which has been stopped ([`MySql::stop`]), under a uuid of its own. Not for
+    /// servers in Docker.
+    pub fn copy_of(mut self, stopped: &MySql) -> Self {
+        self.copied = stopped.data_dir();
         self
     }
 
@@ -159,6 +167,11 @@ impl MySql {
         match way::chosen(builder.release)? {
             Way::Given(addresses) => Self::borrow(addresses.borrow()?, &builder),
             #[cfg(feature = "docker")]
+            Way::Docker if builder.copied.is_some() => Err(Error::system(
+                "copy a server's data",
+                "a server in Docker was asked for it; put mysqld on the PATH",
+            )),
+            #[cfg(feature = "docker")]
             Way::Docker => {
                 let id = number(&builder);
                 let folder = Folder::new()?;
@@ -174,7 +187,10 @@ impl MySql {
         let folder = Folder::new()?;
         let programs = programs(folder.path())?;
         let data = folder.path().join("data");
-        template::copy(&programs, &builder.init_args, &data)?;
+        match &builder.copied {
+            Some(other) => crate::place::copy(other, &data, &["auto.cnf"])?,
+            None => template::copy(&programs, &builder.init_args, &data)?,
+        }
         let socket = socket(folder.path());
         let control = process::Process::new(programs.clone(), folder.path(), socket.clone());
         Self::own(
