@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 pub use self::{
-    artifacts::{Artifacts, version},
+    artifacts::{Artifacts, sink_version, version},
     registry::Registry,
 };
 use crate::process::PASSWORD;

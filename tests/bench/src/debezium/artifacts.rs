@@ -13,11 +13,10 @@ const LOG4J: &str = include_str!("../../peers/debezium/log4j2.properties");
 
 /// A profile of the pom, which is also the name of its folder; Maven's goal; and the folder in it where the jars go: Connect looks for
 /// plugins in folders of a folder.
-const PROFILES: [(&str, &str, &str); 5] = [
+const PROFILES: [(&str, &str, &str); 4] = [
     ("connect", "copy-dependencies", ""),
     ("json", "copy-dependencies", "debezium"),
     ("avro", "copy-dependencies", "debezium"),
-    ("sink", "copy-dependencies", "jdbc"),
     ("registry", "unpack-dependencies", ""),
 ];
 
@@ -105,14 +104,24 @@ impl Artifacts {
         self.path(if avro { "avro" } else { "json" })
     }
 
-    /// The same of the sink.
-    pub fn sink(&self) -> PathBuf {
-        self.path("sink")
+    /// The same of the sink, which is fetched when it is first asked for.
+    pub fn sink(&self) -> Result<PathBuf> {
+        self.profile("sink", "copy-dependencies", "jdbc")?;
+        Ok(self.path("sink"))
     }
 }
 
 /// As the pom says it.
 pub fn version() -> Option<&'static str> {
-    let (_, rest) = POM.split_once("<debezium.version>")?;
+    property("debezium.version")
+}
+
+/// The sink's.
+pub fn sink_version() -> Option<&'static str> {
+    property("sink.version")
+}
+
+fn property(name: &str) -> Option<&'static str> {
+    let (_, rest) = POM.split_once(&format!("<{name}>"))?;
     Some(rest.split_once('<')?.0)
 }

@@ -19,7 +19,7 @@ impl Debezium {
         round: usize,
     ) -> Result<Self> {
         let worker = format!("{name}-sink-{round}");
-        let mut sink = Self::worker(artifacts, &artifacts.sink(), bootstrap, &worker)?;
+        let mut sink = Self::worker(artifacts, &artifacts.sink()?, bootstrap, &worker)?;
         let template = [SINK, SCHEMAS].concat();
         sink.create(properties(
             &template,

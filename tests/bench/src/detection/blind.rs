@@ -34,6 +34,7 @@ pub fn write(log: &Path, without: &str, opts: &Opts, connections: usize) -> Resu
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    runtime.block_on(prepare(opts, connections))?;
     let begun = Instant::now();
     let (mut shares, mut threads) = (Vec::new(), Vec::new());
     for number in 0..connections {
@@ -44,7 +45,7 @@ pub fn write(log: &Path, without: &str, opts: &Opts, connections: usize) -> Resu
             number,
         });
         let opts = opts.clone();
-        threads.push(std::thread::spawn(move || execute(opts, number, &receiver)));
+        threads.push(std::thread::spawn(move || execute(opts, &receiver)));
     }
     let read = runtime.block_on(read(log, &without.parse()?, &mut shares));
     // The connections end when nothing more can come.
@@ -250,18 +251,30 @@ impl Share {
     }
 }
 
-fn execute(opts: Opts, number: usize, packets: &Receiver<Vec<u8>>) -> Result<()> {
+/// The rows that say where each connection is.
+async fn prepare(opts: &Opts, connections: usize) -> Result<()> {
+    let mut connection = Conn::new(opts.clone()).await?;
+    connection
+        .query_drop(
+            "CREATE DATABASE sbtest_blind; CREATE TABLE sbtest_blind.place (id INT PRIMARY KEY, n BIGINT NOT NULL)",
+        )
+        .await?;
+    for number in 0..connections {
+        let row = format!("INSERT INTO sbtest_blind.place VALUES ({number}, 0)");
+        connection.query_drop(row).await?;
+    }
+    connection.disconnect().await?;
+    Ok(())
+}
+
+fn execute(opts: Opts, packets: &Receiver<Vec<u8>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let mut connection = Conn::new(opts).await?;
         connection
-            .query_drop(format!(
-                "SET SESSION transaction_isolation = 'READ-COMMITTED'; CREATE DATABASE IF NOT EXISTS sbtest_blind;
-                 CREATE TABLE IF NOT EXISTS sbtest_blind.place (id INT PRIMARY KEY, n BIGINT NOT NULL);
-                 INSERT INTO sbtest_blind.place VALUES ({number}, 0)"
-            ))
+            .query_drop("SET SESSION transaction_isolation = 'READ-COMMITTED'")
             .await?;
         while let Ok(packet) = packets.recv() {
             // A deadlock with another share, of gaps, is no error of either: the whole packet is one transaction.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     backlog::{Durability, apply},
-    debezium::{Artifacts, Debezium, Tuning, version},
+    debezium::{Artifacts, Debezium, Tuning, sink_version},
     load::{Loaded, TABLES, users},
     median,
     process::{cpu_seconds, timed},
@@ -71,7 +71,7 @@ pub fn run(program: &Path, settings: &Settings) -> Result<Vec<Table>> {
     table.row([
         format!(
             "Debezium {} JDBC sink, 4 tasks, batches of 5,000, reduction buffer; first row to last, Java's start left out",
-            version().unwrap_or_default()
+            sink_version().unwrap_or_default()
         ),
         rate(median(sink)),
         format!("{} MiB", peaks[0] >> 20),
