@@ -18,6 +18,7 @@
 //! A column that an image leaves out stands in the datum as null, so that every datum is one of its whole schema; the image's bitmap
 //! tells the two apart.
 
+pub mod json;
 pub mod text;
 mod values;
 mod write;

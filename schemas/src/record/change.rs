@@ -50,6 +50,15 @@ pub struct ChangesBuffer {
 
 impl Operation {
     const ALL: [Self; 3] = [Self::Insert, Self::Update, Self::Delete];
+
+    /// Its name in what people read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
 }
 
 impl ChangesBuffer {
