@@ -5,10 +5,11 @@ use std::{
     time::Duration,
 };
 
+use binferry_apply::conflict::Policies;
 use binferry_schemas::{
     address::{Address, Secret},
     filter::TableFilter,
-    gtid::GtidSet,
+    gtid::{Gtid, GtidSet},
     source::SourceAddress,
 };
 use binferry_transport::{
@@ -49,8 +50,53 @@ pub enum Command {
     Status(Options),
     /// Wait until the target shows a set of GTIDs.
     Wait(Options),
+    /// Pass one transaction that the applier stops at: it is journaled on the target, whole, and not applied.
+    Skip(Options),
+    /// Read the journal of conflicts on a target.
+    Conflicts(Conflicts),
     /// List the log's registered readers, or remove one, so that retention no longer waits for it.
     Readers(Options),
+}
+
+#[derive(Debug, Args)]
+pub struct Conflicts {
+    #[command(subcommand)]
+    pub action: ConflictsAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConflictsAction {
+    /// A line for each journaled conflict, oldest first.
+    List {
+        #[command(flatten)]
+        options: Box<Options>,
+        /// Only of these tables: 'shop.*,!shop.tmp_*'.
+        #[arg(long, value_name = "PATTERNS")]
+        table: Option<String>,
+        /// Only of this kind: row_missing, row_exists, row_differs, unique_key, foreign_key, check_constraint, type, skipped.
+        #[arg(long, value_name = "KIND")]
+        kind: Option<String>,
+        /// Only from then on: 2026-03-01T12:00:00Z, or a duration back from now, e.g. 2h.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+    },
+    /// Everything that is journaled of one conflict.
+    Show {
+        /// Its id in the list.
+        id: u64,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+}
+
+impl Conflicts {
+    pub fn options(&self) -> &Options {
+        match &self.action {
+            ConflictsAction::List { options, .. } | ConflictsAction::Show { options, .. } => {
+                options
+            }
+        }
+    }
 }
 
 /// Every option; a command refuses those that it has no use for.
@@ -94,9 +140,13 @@ pub struct Options {
     /// Stop, cleanly, when everything up to there is through.
     #[arg(long, value_name = "now|GTIDSET")]
     pub until: Option<String>,
-    /// The GTID set to wait for.
+    /// The GTID set to wait for; the GTID to skip.
     #[arg(long, value_name = "GTIDSET")]
     pub gtid: Option<String>,
+    /// Who wins a conflict: [TABLES:][KIND,…=]stop|source_wins|target_wins, e.g. 'shop.*:row_differs=source_wins'; may be given several
+    /// times, and the last one that fits counts [default: stop].
+    #[arg(long, value_name = "RULE")]
+    pub on_conflict: Vec<String>,
     /// Replica id at the source; must be unique there [default: chosen and checked].
     #[arg(long, value_name = "N")]
     pub server_id: Option<u32>,
@@ -215,6 +265,7 @@ impl Options {
         self.json |= file.json;
         // The last one of a name wins.
         self.kafka.splice(0..0, file.kafka);
+        self.on_conflict.splice(0..0, file.on_conflict);
         Ok(self)
     }
 
@@ -349,6 +400,21 @@ impl Options {
             .as_deref()
             .ok_or_else(|| Failure::usage("--gtid is missing: the GTID set to wait for"))?;
         gtid_set("--gtid", text, "a GTID set")
+    }
+
+    /// The one GTID to skip.
+    pub fn gtid_to_skip(&self) -> Result<Gtid, Failure> {
+        let text = self.gtid.as_deref().ok_or_else(|| {
+            Failure::usage("--gtid is missing: the GTID of the transaction to skip")
+        })?;
+        text.trim().parse().map_err(|e| {
+            Failure::usage(format!("--gtid: {e}; expected the GTID of one transaction"))
+        })
+    }
+
+    pub fn policies(&self) -> Result<Policies, Failure> {
+        Policies::parse(&self.on_conflict)
+            .map_err(|error| Failure::from(error).within("--on-conflict"))
     }
 
     pub fn site(&self) -> String {

@@ -4,7 +4,7 @@ use std::{fmt, process::ExitCode};
 
 use binferry_schemas::fault::{Fault, Kind};
 
-/// The answer is no: `check` found a problem, `wait` ran out of time.
+/// The answer is no: `check` found a problem, `wait` ran out of time, `skip` was told another transaction than the next.
 pub const NO: u8 = 1;
 
 #[derive(Debug)]
@@ -39,6 +39,12 @@ impl Failure {
                 "this is a defect of Binferry; please report it with the lines above".into(),
             ),
         }
+    }
+
+    /// Says in front which option it is about.
+    pub fn within(mut self, option: &str) -> Self {
+        self.message = format!("{option}: {}", self.message);
+        self
     }
 
     /// Exit codes are part of the interface (docs/operations).

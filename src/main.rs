@@ -34,14 +34,18 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<ExitCode, Failure> {
-    let (Command::Run(options)
-    | Command::Capture(options)
-    | Command::Apply(options)
-    | Command::Tail(options)
-    | Command::Check(options)
-    | Command::Status(options)
-    | Command::Wait(options)
-    | Command::Readers(options)) = &cli.command;
+    let options = match &cli.command {
+        Command::Run(options)
+        | Command::Capture(options)
+        | Command::Apply(options)
+        | Command::Tail(options)
+        | Command::Check(options)
+        | Command::Status(options)
+        | Command::Wait(options)
+        | Command::Skip(options)
+        | Command::Readers(options) => options,
+        Command::Conflicts(conflicts) => conflicts.options(),
+    };
     let options = options.clone().with_file()?;
     let bars = MultiProgress::new();
     logging::start(options.log_format.unwrap_or_default(), &bars);
@@ -56,7 +60,7 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
         .build()
         .map_err(|e| Failure::defect(format!("the async runtime does not start: {e}")))?;
     let code = runtime.block_on(async {
-        match cli.command {
+        match &cli.command {
             Command::Run(_) => commands::run::run(&options, &bars).await,
             Command::Capture(_) => commands::capture::run(&options, &bars).await,
             Command::Apply(_) => commands::apply::run(&options, &bars).await,
@@ -64,6 +68,8 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Check(_) => commands::check::run(&options).await,
             Command::Status(_) => commands::status::run(&options).await,
             Command::Wait(_) => commands::wait::run(&options).await,
+            Command::Skip(_) => commands::skip::run(&options).await,
+            Command::Conflicts(asked) => commands::conflicts::run(&options, &asked.action).await,
             Command::Readers(_) => commands::readers::run(&options).await,
         }
     });

@@ -21,6 +21,10 @@ trait Stage: Clone + Send + Sync + 'static {
     const NAME: &'static str;
     fn rows(&self) -> u64;
     fn transactions(&self) -> u64;
+    /// Decided by policy; a stage that has none says nothing of them.
+    fn conflicts(&self) -> u64 {
+        0
+    }
     fn lag_us(&self) -> u64;
     fn detail(&self) -> String;
 }
@@ -69,6 +73,9 @@ impl Stage for Applied {
     }
     fn transactions(&self) -> u64 {
         self.transactions
+    }
+    fn conflicts(&self) -> u64 {
+        self.conflicts
     }
     fn lag_us(&self) -> u64 {
         self.lag.map_or(0, |lag| lag.as_micros() as u64)
@@ -122,10 +129,14 @@ fn show<S: Stage>(bars: &MultiProgress, stage: watch::Receiver<S>) {
                 Some(bar) => {
                     bar.tick();
                     bar.set_message(format!(
-                        "{} transactions  {} rows  {:>8} rows/s  lag {}  {}",
+                        "{} transactions  {} rows  {:>8} rows/s{}  lag {}  {}",
                         HumanCount(now.transactions()),
                         HumanCount(now.rows()),
                         HumanCount(rate as u64),
+                        match now.conflicts() {
+                            0 => String::new(),
+                            n => format!("  {} conflicts", HumanCount(n)),
+                        },
                         lag(now.lag_us()),
                         now.detail()
                     ));
@@ -135,6 +146,7 @@ fn show<S: Stage>(bars: &MultiProgress, stage: watch::Receiver<S>) {
                     transactions = now.transactions(),
                     rows = now.rows(),
                     rows_per_second = rate as u64,
+                    conflicts = (now.conflicts() > 0).then(|| now.conflicts()),
                     lag_ms = now.lag_us() / 1000,
                     at = now.detail(),
                     "progress"

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     batch::Limits,
+    conflict::{Court, journal},
     connection::{self, KEEPALIVE, from_mysql},
     error::ApplyError,
     executor::{self, Executor},
@@ -42,6 +43,8 @@ pub struct Progress {
     /// Since this applier started.
     pub transactions: u64,
     pub rows: u64,
+    /// Decided by a policy and journaled.
+    pub conflicts: u64,
     /// From the original commit to now, of the transaction that was applied last.
     pub lag: Option<Duration>,
     /// While the target is out of reach: why.
@@ -276,10 +279,12 @@ impl Work<'_> {
             now.saturating_sub(Duration::from_micros(newest.original_commit_us))
         });
         self.needs = Fold::resume(state.clone()).1;
+        let conflicts = self.executor.take_conflicts();
         self.progress.send_modify(|progress| {
             progress.state = Some(Arc::new(state.clone()));
             progress.transactions += transactions;
             progress.rows += rows;
+            progress.conflicts += conflicts;
             progress.lag = lag;
         });
         self.register(false).await;
@@ -321,6 +326,7 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
         });
     }
     progress::create_tables(&mut target.conn).await?;
+    journal::create_table(&mut target.conn).await?;
     // A DELETE from a join needs a default database, whichever (ER_NO_DB_ERROR otherwise).
     target.conn.query_drop("USE binferry").await.map_err(fail)?;
     let log = &options.log;
@@ -333,10 +339,15 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
         statement_rows: 1_000,
         packet: target.max_packet,
     };
+    let court = Court {
+        policies: Arc::clone(&options.policies),
+        stream: options.stream.clone(),
+        log: log.id(),
+    };
     let incarnation = owner.incarnation;
     tracing::info!(stream = options.stream, offset = state.offset.0, %incarnation, "applying");
     Ok(Session {
-        executor: Executor::new(target, owner, limits, STALL),
+        executor: Executor::new(target, owner, limits, STALL, court),
         limits,
         state,
     })

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use binferry_schemas::{
     datum::{self, DatumError, Value, Values},
-    record::Operation,
-    row::ColumnType,
+    record::{Image, Operation},
+    row::{ColumnType, RowSchema},
 };
 use bytes::Bytes;
 
@@ -57,6 +57,8 @@ pub struct RowChange {
     /// The row after; there for inserts and updates.
     pub after: Option<RowImage>,
     pub place: Arc<Place>,
+    /// Its number in its transaction, from 0.
+    pub index: u64,
 }
 
 impl RowChange {
@@ -74,6 +76,7 @@ impl RowChange {
             before,
             after,
             place,
+            index: 0,
         };
         let partial = |image: &Option<RowImage>| image.as_ref().is_some_and(RowImage::is_partial);
         if partial(&change.before) || partial(&change.after) {
@@ -148,6 +151,17 @@ impl RowChange {
 impl RowImage {
     pub fn is_partial(&self) -> bool {
         self.present.is_some()
+    }
+
+    /// As `tail` prints it.
+    pub fn json(&self, schema: &RowSchema) -> Result<Vec<u8>, DatumError> {
+        let mut out = Vec::with_capacity(self.datum.len() * 2);
+        let image = Image {
+            present: self.present.as_deref(),
+            datum: &self.datum,
+        };
+        datum::json::put_image(&mut out, schema, image)?;
+        Ok(out)
     }
 }
 

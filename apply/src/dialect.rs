@@ -109,11 +109,14 @@ impl Dialect {
     }
 
     /// The key's name in the text of error 1062: the only part of it that holds no value.
-    pub fn duplicate_key_name(self, message: &str) -> Option<&str> {
+    pub fn duplicate_key_name<'a>(self, message: &'a str, table: &str) -> Option<&'a str> {
         let rest = message.rsplit_once(" for key '")?.1;
         let name = rest.strip_suffix('\'')?;
         Some(match self {
-            Self::MySql => name.split_once('.').map_or(name, |(_, key)| key),
+            Self::MySql => match name.strip_prefix(table) {
+                Some(rest) => rest.strip_prefix('.').unwrap_or(name),
+                None => name.split_once('.').map_or(name, |(_, key)| key),
+            },
             Self::MariaDb => name,
         })
     }
@@ -146,9 +149,23 @@ mod tests {
     #[test]
     fn duplicate_key_names_hold_no_value() {
         let mysql = "Duplicate entry 'x' for key 'y' for key 't.PRIMARY'";
-        assert_eq!(Dialect::MySql.duplicate_key_name(mysql), Some("PRIMARY"));
+        assert_eq!(
+            Dialect::MySql.duplicate_key_name(mysql, "t"),
+            Some("PRIMARY")
+        );
+        let dotted = "Duplicate entry 'x' for key 'a.b.PRIMARY'";
+        assert_eq!(
+            Dialect::MySql.duplicate_key_name(dotted, "a.b"),
+            Some("PRIMARY")
+        );
         let mariadb = "Duplicate entry 'x' for key 'y' for key 'a.b'";
-        assert_eq!(Dialect::MariaDb.duplicate_key_name(mariadb), Some("a.b"));
-        assert_eq!(Dialect::MySql.duplicate_key_name("something else"), None);
+        assert_eq!(
+            Dialect::MariaDb.duplicate_key_name(mariadb, "a"),
+            Some("a.b")
+        );
+        assert_eq!(
+            Dialect::MySql.duplicate_key_name("something else", "t"),
+            None
+        );
     }
 }

@@ -13,6 +13,8 @@ use binferry_schemas::{
 };
 use binferry_transport::error::LogError;
 
+use crate::conflict::Conflict;
+
 /// The transaction that something happened in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -46,88 +48,6 @@ pub struct ServerFault {
     pub code: u16,
     pub state: String,
     pub message: Option<String>,
-}
-
-/// How a change and the target's row disagree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConflictKind {
-    /// The row to update or delete is not there.
-    RowMissing,
-    /// The row to insert is there.
-    RowExists,
-    /// The row is there, and differs from the before image.
-    RowDiffers,
-    /// Another row holds the value of a unique key.
-    UniqueKey,
-    /// A foreign key forbids it.
-    ForeignKey,
-    /// A CHECK constraint of the target's forbids it.
-    Check,
-}
-
-impl ConflictKind {
-    /// Its name in options, logs and journals.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RowMissing => "row_missing",
-            Self::RowExists => "row_exists",
-            Self::RowDiffers => "row_differs",
-            Self::UniqueKey => "unique_key",
-            Self::ForeignKey => "foreign_key",
-            Self::Check => "check_constraint",
-        }
-    }
-}
-
-impl fmt::Display for ConflictKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::RowMissing => "the row is missing on the target",
-            Self::RowExists => "the row is on the target already",
-            Self::RowDiffers => "the target's row differs from the source's row before the change",
-            Self::UniqueKey => "another row of the target holds the unique key's value",
-            Self::ForeignKey => "a foreign key of the target forbids the change",
-            Self::Check => "a CHECK constraint of the target forbids the change",
-        })
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conflict {
-    pub kind: ConflictKind,
-    pub table: TableName,
-    /// Names of the columns that identify the row; empty for a table without a primary key.
-    pub key: Vec<String>,
-    /// Names of the columns that differ from the before image, as far as known.
-    pub differing: Vec<String>,
-    /// The unique key that is taken.
-    pub index: Option<String>,
-    pub place: Place,
-}
-
-impl fmt::Display for Conflict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "conflict {} in {}, table {}: {}",
-            self.kind.name(),
-            self.place,
-            self.table,
-            self.kind
-        )?;
-        if self.key.is_empty() {
-            write!(f, "; the table has no primary key")?;
-        } else {
-            write!(f, "; key columns: {}", self.key.join(", "))?;
-        }
-        if !self.differing.is_empty() {
-            write!(f, "; differing columns: {}", self.differing.join(", "))?;
-        }
-        if let Some(index) = &self.index {
-            write!(f, "; key: {index}")?;
-        }
-        Ok(())
-    }
 }
 
 /// Why a target's table cannot take a source table's rows.
@@ -214,6 +134,10 @@ pub enum ApplyError {
     Ahead { applied: u64, end: u64 },
     #[error("another applier has taken over the stream {stream:?}")]
     Superseded { stream: String },
+    #[error("the stream {stream:?} has never been applied on the target")]
+    NotStarted { stream: String },
+    #[error("an applier of the stream {stream:?} is running (session {session} of the target)")]
+    Running { stream: String, session: u64 },
     #[error("the progress of stream {stream:?} on the target cannot be read: {reason}")]
     Progress { stream: String, reason: String },
 
@@ -322,6 +246,10 @@ fn after_text(ddl: &Option<Box<PassedDdl>>) -> String {
         .unwrap_or_default()
 }
 
+fn skip_command(place: &Place) -> String {
+    format!("binferry skip --gtid {}", place.gtid)
+}
+
 fn effect_text(effect: &DdlEffect) -> &'static str {
     match effect {
         DdlEffect::Truncate => "TRUNCATE of a captured table",
@@ -343,6 +271,8 @@ impl Fault for ApplyError {
             | Self::Privilege { .. }
             | Self::NotPaired { .. }
             | Self::Superseded { .. }
+            | Self::NotStarted { .. }
+            | Self::Running { .. }
             | Self::Progress { .. } => Kind::Configuration,
             Self::Table { .. }
             | Self::Server { .. }
@@ -384,6 +314,8 @@ impl Fault for ApplyError {
             }
             Self::Ahead { .. } => "use the log that the target was fed from".to_owned(),
             Self::Superseded { .. } => "stop one of the two appliers; the newer one goes on".to_owned(),
+            Self::NotStarted { .. } => "check --stream and --target".to_owned(),
+            Self::Running { .. } => "stop it first; it goes on from the progress when it is started again".to_owned(),
             Self::Progress { .. } => "use the version of binferry that wrote it".to_owned(),
             Self::Table { problem, .. } => match &**problem {
                 TableProblem::Missing => "create the table on the target as on the source, or leave it out with --tables".to_owned(),
@@ -395,14 +327,20 @@ impl Fault for ApplyError {
                 TableProblem::Engine { .. } => "ALTER TABLE … ENGINE = InnoDB on the target".to_owned(),
                 TableProblem::View => "replace the view by a table".to_owned(),
             },
-            Self::DdlStop { .. } => {
-                "bring the target to the state after the statement by hand, then start a new log and a new --stream behind it: --from with the GTID set that binferry status shows for the target, and this transaction".to_owned()
-            }
-            Self::Conflict(_) => "compare the row on both servers and repair the target's, then start again".to_owned(),
+            Self::DdlStop { place, .. } => format!(
+                "bring the target to the state after the statement by hand, then pass it: {}",
+                skip_command(place)
+            ),
+            Self::Conflict(conflict) => conflict.hint(),
             Self::RowTooLarge { bytes, .. } => format!("SET GLOBAL max_allowed_packet to at least {bytes} on the target"),
-            Self::PartialImage { .. } => {
-                "SET PERSIST binlog_row_image = FULL on the source, or name every column in its INSERT statements; then bring the target to the state after this transaction by hand, and start a new log and a new --stream behind it (--from)".to_owned()
-            }
+            Self::PartialImage { place, .. } => format!(
+                "SET PERSIST binlog_row_image = FULL on the source, or name every column in its INSERT statements; for this transaction: bring the target to the state after it by hand, then pass it: {}",
+                skip_command(place)
+            ),
+            Self::Value { place, .. } => format!(
+                "bring the target to the state after this transaction by hand, then pass it, journaled: {}; or leave such changes out: --on-conflict type=target_wins",
+                skip_command(place)
+            ),
             Self::Log(error) => return error.hint(),
             Self::Record { source, .. } => return source.hint(),
             _ => return None,

@@ -1,18 +1,18 @@
 //! Runs units on the target: one transaction each, the progress statement first, COMMIT after every answer has been seen.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use binferry_schemas::record::FoldState;
-use mysql_async::{Error, Row, prelude::Queryable};
+use mysql_async::{Error, prelude::Queryable};
 
 use crate::{
-    batch::{self, Limits, PACKET_MARGIN, Statement},
+    batch::{Limits, PACKET_MARGIN, Statement},
     change::RowChange,
+    conflict::{self, Court},
     connection::{Target, from_mysql},
-    error::{ApplyError, Conflict, ConflictKind},
+    error::ApplyError,
     plan::{Group, Part},
     progress::{self, Ownership},
-    render::statement::{compared, put_probe},
     retry::{Verdict, verdict},
 };
 
@@ -28,6 +28,9 @@ pub struct Executor {
     stall: Duration,
     /// The row's version inside the open transaction, when there is one.
     open: Option<u64>,
+    court: Court,
+    /// Decided in the open transaction, and in those that were committed since they were asked for.
+    conflicts: u64,
 }
 
 /// How a group ended.
@@ -42,19 +45,13 @@ pub enum Outcome {
 enum Failure {
     #[error("statement {index} of a packet found another number of rows")]
     Rows { index: usize },
-    #[error("{error}")]
-    Error {
-        error: ApplyError,
-        duplicate: Option<String>,
-    },
+    #[error(transparent)]
+    Error(ApplyError),
 }
 
 impl From<ApplyError> for Failure {
     fn from(error: ApplyError) -> Self {
-        Self::Error {
-            error,
-            duplicate: None,
-        }
+        Self::Error(error)
     }
 }
 
@@ -63,7 +60,7 @@ impl Failure {
     fn is_about_data(&self) -> bool {
         match self {
             Self::Rows { .. } => true,
-            Self::Error { error, .. } => is_about_data(error),
+            Self::Error(error) => is_about_data(error),
         }
     }
 }
@@ -71,14 +68,27 @@ impl Failure {
 const APPLYING: &str = "applying changes";
 
 impl Executor {
-    pub fn new(target: Target, owner: Ownership, limits: Limits, stall: Duration) -> Self {
+    pub fn new(
+        target: Target,
+        owner: Ownership,
+        limits: Limits,
+        stall: Duration,
+        court: Court,
+    ) -> Self {
         Self {
             target,
             owner,
             limits,
             stall,
             open: None,
+            court,
+            conflicts: 0,
         }
+    }
+
+    /// How many conflicts were decided and committed since the last call, after a commit.
+    pub fn take_conflicts(&mut self) -> u64 {
+        std::mem::take(&mut self.conflicts)
     }
 
     pub async fn group(&mut self, group: &Group) -> Result<Outcome, ApplyError> {
@@ -208,7 +218,6 @@ impl Executor {
 
     /// Runs a packet of statements; each must find its number of rows.
     async fn packet(&mut self, sql: Vec<u8>, rows: &[Option<u64>]) -> Result<(), Failure> {
-        let dialect = self.target.dialect;
         let conn = &mut self.target.conn;
         let work = async {
             let mut result = conn.query_iter(sql).await?;
@@ -233,18 +242,7 @@ impl Executor {
         match tokio::time::timeout(self.stall, work).await {
             Ok(Ok(None)) => Ok(()),
             Ok(Ok(Some(index))) => Err(Failure::Rows { index }),
-            Ok(Err(error)) => {
-                let duplicate = match &error {
-                    Error::Server(answer) if answer.code == 1062 => dialect
-                        .duplicate_key_name(&answer.message)
-                        .map(str::to_owned),
-                    _ => None,
-                };
-                Err(Failure::Error {
-                    error: from_mysql(error, APPLYING),
-                    duplicate,
-                })
-            }
+            Ok(Err(error)) => Err(from_mysql(error, APPLYING).into()),
             Err(_) => Err(ApplyError::Lost {
                 reason: format!("no answer for {} seconds", self.stall.as_secs()),
             }
@@ -276,6 +274,7 @@ impl Executor {
 
     pub async fn roll_back(&mut self) -> Result<(), ApplyError> {
         self.open = None;
+        self.conflicts = 0;
         self.simple("ROLLBACK").await
     }
 
@@ -303,91 +302,16 @@ impl Executor {
     fn plain(&self, failure: Failure) -> ApplyError {
         match failure {
             Failure::Rows { .. } => self.superseded(),
-            Failure::Error { error, .. } => error,
+            Failure::Error(error) => error,
         }
     }
 
     async fn one_by_one(&mut self, changes: &[RowChange]) -> Result<(), ApplyError> {
-        for change in changes {
-            let statement = batch::one(change, &self.limits)?;
-            if let Err(failure) = self.packet(statement.sql, &[Some(1)]).await {
-                return Err(self.diagnose(change, failure).await);
-            }
-        }
+        let (target, court) = (&mut self.target, &self.court);
+        let journaled =
+            conflict::one_by_one(target, court, &self.limits, self.stall, changes).await?;
+        self.conflicts += journaled;
         Ok(())
-    }
-
-    /// Says what is wrong with a change, while its transaction is still open.
-    async fn diagnose(&mut self, change: &RowChange, failure: Failure) -> ApplyError {
-        let conflict = |kind, differing, index| {
-            ApplyError::Conflict(Box::new(Conflict {
-                kind,
-                table: change.mapping.name.clone(),
-                key: change.mapping.key_names(),
-                differing,
-                index,
-                place: *change.place,
-            }))
-        };
-        match failure {
-            Failure::Rows { .. } => match self.differing(change).await {
-                Ok(None) => conflict(ConflictKind::RowMissing, Vec::new(), None),
-                Ok(Some(differing)) => conflict(ConflictKind::RowDiffers, differing, None),
-                Err(error) => error,
-            },
-            Failure::Error {
-                error: ApplyError::Server { doing, fault, .. },
-                duplicate,
-            } => match fault.code {
-                1062 | 1586 => {
-                    let is_key = duplicate.as_deref().is_some_and(|name| {
-                        crate::render::name::quoted(name) == change.mapping.key_index
-                    });
-                    let kind = if is_key {
-                        ConflictKind::RowExists
-                    } else {
-                        ConflictKind::UniqueKey
-                    };
-                    conflict(kind, Vec::new(), duplicate)
-                }
-                1216 | 1217 | 1451 | 1452 => conflict(ConflictKind::ForeignKey, Vec::new(), None),
-                3819 | 4025 => conflict(ConflictKind::Check, Vec::new(), None),
-                _ => ApplyError::Server {
-                    doing,
-                    place: Some(Arc::clone(&change.place)),
-                    table: Some(change.mapping.name.clone()),
-                    fault,
-                },
-            },
-            Failure::Error { error, .. } => error,
-        }
-    }
-
-    /// Names of the columns in which the target's row differs from the before image; `None` when there is no such row.
-    async fn differing(&mut self, change: &RowChange) -> Result<Option<Vec<String>>, ApplyError> {
-        let mapping = &change.mapping;
-        let (Some(before), false) = (&change.before, mapping.key.is_empty()) else {
-            return Ok(None);
-        };
-        let values = mapping
-            .values(before)
-            .map_err(|error| change.datum_error(error))?;
-        let mut sql = Vec::new();
-        put_probe(&mut sql, mapping, &values)
-            .map_err(|error| batch::value_error(error, mapping, &change.place))?;
-        let row: Option<Row> = self
-            .target
-            .conn
-            .query_first(sql)
-            .await
-            .map_err(|error| from_mysql(error, APPLYING))?;
-        Ok(row.map(|row| {
-            compared(mapping, &values)
-                .enumerate()
-                .filter(|(at, _)| row.get::<Option<i64>, _>(at + 1).flatten() != Some(1))
-                .map(|(_, column)| mapping.schema.columns[column].name.clone())
-                .collect()
-        }))
     }
 }
 

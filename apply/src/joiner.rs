@@ -13,6 +13,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Joiner {
     open: Option<Fragments>,
+    /// Rows that are whole.
+    taken: u64,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,7 @@ impl Joiner {
         place: &Arc<Place>,
     ) -> Result<Option<Images>, ApplyError> {
         if self.open.is_none() && !change.more {
+            self.taken += 1;
             let image = |image: Image<'_>| RowImage {
                 datum: block.slice_ref(image.datum),
                 present: image.present.map(|bitmap| block.slice_ref(bitmap)),
@@ -79,12 +82,18 @@ impl Joiner {
         if change.more {
             return Ok(None);
         }
+        self.taken += 1;
         Ok(self.open.take().map(|row| {
             (
                 row.before.map(RowImage::from),
                 row.after.map(RowImage::from),
             )
         }))
+    }
+
+    /// The number of the change that was taken last, in its transaction, from 0.
+    pub(crate) fn index(&self) -> u64 {
+        self.taken.saturating_sub(1)
     }
 
     pub(crate) fn finish(&self, place: &Arc<Place>) -> Result<(), ApplyError> {

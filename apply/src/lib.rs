@@ -2,15 +2,17 @@
 //!
 //! Each record that counts (the fold decides) becomes row changes; changes of several transactions become the net effect on each row, and
 //! few large statements; these and the progress row are one transaction on the target. What does not fit the target stops the stream with
-//! an error that names the transaction, the table and the columns.
+//! an error that names the transaction, the table and the columns, or is decided by a policy and journaled.
 //!
 //! In the order of the flow: [`planner`](crate::planner) reads and folds the log, `tables` and `target` find where rows go, `net` and
-//! `batch` order the changes, `render` writes SQL (`dialect` says whose), `executor` runs it, `progress` makes it count once, `takeover` and `place` say who goes on and where, and
-//! [`Applier`] holds the loop.
+//! `batch` order the changes, `render` writes SQL (`dialect` says whose), `executor` runs it, `conflict` decides about what does not fit,
+//! `progress` makes it count once, `takeover` and `place` say who goes on and where, and [`Applier`] holds the loop. `skip` passes what the
+//! stream stops at.
 
 mod applier;
 mod batch;
 mod change;
+pub mod conflict;
 mod connection;
 mod dialect;
 mod error;
@@ -25,18 +27,19 @@ mod preflight;
 mod progress;
 mod render;
 mod retry;
+mod skip;
 mod tables;
 mod takeover;
 mod target;
 
 pub use self::{
     applier::{Applier, Outcome, Progress, reader_name},
-    error::{
-        ApplyError, Conflict, ConflictKind, PassedDdl, Place, ServerFault, TableName, TableProblem,
-    },
+    conflict::{Conflict, ConflictKind},
+    error::{ApplyError, PassedDdl, Place, ServerFault, TableName, TableProblem},
     options::{GroupLimits, Options},
     preflight::preflight,
     progress::TargetProgress,
+    skip::{Skipped, skip},
 };
 
 use binferry_schemas::address::Address;

@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 use binferry_schemas::address::Address;
 use binferry_transport::log::Log;
 
+use crate::conflict::Policies;
+
 #[derive(Debug, Clone)]
 pub struct Options {
     pub address: Address,
@@ -12,6 +14,8 @@ pub struct Options {
     pub stream: String,
     pub log: Arc<dyn Log>,
     pub group: GroupLimits,
+    /// Who wins where a change does not fit the target's rows.
+    pub policies: Arc<Policies>,
     /// How long to go on trying, without any progress, to reach a target that is out of reach.
     pub patience: Duration,
 }
@@ -23,6 +27,7 @@ impl Options {
             stream: "main".to_owned(),
             log,
             group: GroupLimits::default(),
+            policies: Arc::default(),
             patience: Duration::from_secs(300),
         }
     }

@@ -420,13 +420,9 @@ impl Planner {
                 continue;
             };
             let place = Arc::clone(place);
-            out.push(RowChange::new(
-                mapping,
-                change.operation,
-                before,
-                after,
-                place,
-            )?);
+            let mut change = RowChange::new(mapping, change.operation, before, after, place)?;
+            change.index = joiner.index();
+            out.push(change);
         }
         Ok(out)
     }

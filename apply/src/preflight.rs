@@ -178,7 +178,7 @@ async fn privileges(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<(), 
         })
     };
     let exists: Option<u64> = conn
-        .query_first("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'binferry' AND table_name = 'progress'")
+        .query_first("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'binferry' AND table_name IN ('progress', 'conflict')")
         .await
         .map_err(|error| from_mysql(error, DOING))?;
     let own = ["*.*", "`binferry`.*"];
@@ -187,7 +187,7 @@ async fn privileges(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<(), 
         .filter(|privilege| !has(&own, privilege) && !has(&["`binferry`."], privilege))
         .map(|privilege| format!("{privilege} ON binferry.*"))
         .collect();
-    if exists == Some(0) && !has(&own, "CREATE") {
+    if exists != Some(2) && !has(&own, "CREATE") {
         missing.push("CREATE ON binferry.*".to_owned());
     }
     missing.extend(

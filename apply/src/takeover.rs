@@ -293,13 +293,18 @@ async fn bump(
         .map_err(fail)
 }
 
-/// Kills the session that holds an incarnation's lock, if there is one and we may; its `wait_timeout` ends it otherwise.
-async fn end_session(conn: &mut Conn, incarnation: &str) -> Result<(), ApplyError> {
+/// The session of an applier that lives, by its incarnation.
+pub async fn holder(conn: &mut Conn, incarnation: &str) -> Result<Option<u64>, ApplyError> {
     let holder: Option<Option<u64>> = conn
         .exec_first("SELECT IS_USED_LOCK(?)", (lock_name(incarnation),))
         .await
         .map_err(fail)?;
-    if let Some(Some(session)) = holder {
+    Ok(holder.flatten())
+}
+
+/// Kills the session that holds an incarnation's lock, if there is one and we may; its `wait_timeout` ends it otherwise.
+async fn end_session(conn: &mut Conn, incarnation: &str) -> Result<(), ApplyError> {
+    if let Some(session) = holder(conn, incarnation).await? {
         tracing::warn!(
             session,
             "ending the session of an older applier that holds the progress row"

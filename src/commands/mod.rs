@@ -3,8 +3,10 @@
 pub mod apply;
 pub mod capture;
 pub mod check;
+pub mod conflicts;
 pub mod readers;
 pub mod run;
+pub mod skip;
 pub mod status;
 pub mod tail;
 pub mod wait;

@@ -17,6 +17,7 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
     options.log.get_or_insert_with(|| DEFAULT_LOG.to_owned());
     // Everything that can be wrong with the options is told before anything is touched.
     options.target()?;
+    options.policies()?;
     let cancel = stop::on_signal()?;
     let until = capture::until(&options).await?;
     let capturing = capture::options(&options, until.clone())?;

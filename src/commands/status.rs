@@ -59,6 +59,7 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
                     "missing": missing.to_string(),
                     "behind_transactions": count(&missing),
                     "behind_seconds": behind_us as f64 / 1e6,
+                    "conflicts": binferry_apply::conflict::count(&options.target()?, &options.stream()).await?,
                 })
             }
         };
@@ -154,7 +155,7 @@ fn page(status: &Value) -> String {
     let target = &status["target"];
     if target["started"] == true {
         page += &format!(
-            "target   stream {}{}\n  offset   {}\n  behind   {} transactions, {} s\n  missing  {}\n",
+            "target   stream {}{}\n  offset   {}\n  behind   {} transactions, {} s\n  missing  {}\n  journal  {} conflicts\n",
             text(&target["stream"]),
             if target["paired"] == true {
                 ""
@@ -165,6 +166,7 @@ fn page(status: &Value) -> String {
             target["behind_transactions"],
             target["behind_seconds"],
             text(&target["missing"]),
+            target["conflicts"],
         );
     } else if !target.is_null() {
         page += &format!(

@@ -1,6 +1,7 @@
 //! Rows as SQL text: pure, straight into byte buffers.
 
 pub mod compare;
+pub mod forced;
 pub mod json;
 pub mod literal;
 pub mod name;

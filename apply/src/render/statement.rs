@@ -20,7 +20,7 @@ pub struct Unrenderable {
     pub reason: NoLiteral,
 }
 
-fn put_literal(
+pub fn put_literal(
     out: &mut Vec<u8>,
     mapping: &Mapping,
     at: usize,
@@ -48,7 +48,7 @@ fn as_text<'a>(mapping: &Mapping, value: &Value<'a>) -> Value<'a> {
 }
 
 /// The literal for comparing: a JSON document is compared by its text, an ENUM value without a label as a blank.
-fn put_compared(
+pub(super) fn put_compared(
     out: &mut Vec<u8>,
     mapping: &Mapping,
     at: usize,
@@ -81,12 +81,12 @@ pub fn is_lax_row(mapping: &Mapping, values: &[Option<Value<'_>>]) -> bool {
     (values.iter().enumerate()).any(|(at, value)| lax_at(mapping, at, value))
 }
 
-fn lax_at(mapping: &Mapping, at: usize, value: &Option<Value<'_>>) -> bool {
+pub(super) fn lax_at(mapping: &Mapping, at: usize, value: &Option<Value<'_>>) -> bool {
     (value.as_ref()).is_some_and(|value| is_lax(&mapping.schema.columns[at].ty, value))
 }
 
 /// `INSERT ` or `UPDATE `; a lax one has the session's `sql_mode` without the strict ones, for the statement alone.
-fn put_verb(out: &mut Vec<u8>, mapping: &Mapping, verb: &[u8], lax: bool) {
+pub(super) fn put_verb(out: &mut Vec<u8>, mapping: &Mapping, verb: &[u8], lax: bool) {
     match mapping.dialect {
         Dialect::MariaDb if lax => {
             out.extend_from_slice(
@@ -212,7 +212,7 @@ fn put_where(
     failed
 }
 
-fn put_key_condition(
+pub fn put_key_condition(
     out: &mut Vec<u8>,
     mapping: &Mapping,
     before: &[Option<Value<'_>>],
@@ -233,13 +233,12 @@ fn put_key_condition(
     failed
 }
 
-/// `SELECT` that finds the row by its key and says for each compared column whether it equals the before image.
-pub fn put_probe(
+/// `,` and, for each compared column, whether it equals the before image.
+pub fn put_comparisons(
     out: &mut Vec<u8>,
     mapping: &Mapping,
     before: &[Option<Value<'_>>],
 ) -> Result<(), Unrenderable> {
-    out.extend_from_slice(b"SELECT 1");
     let mut failed = Ok(());
     for at in compared(mapping, before) {
         out.push(b',');
@@ -247,10 +246,6 @@ pub fn put_probe(
             failed = failed.and(put_compared(out, mapping, at, &before[at]));
         });
     }
-    out.extend_from_slice(b" FROM ");
-    out.extend_from_slice(mapping.quoted.as_bytes());
-    out.extend_from_slice(b" WHERE ");
-    put_key_condition(out, mapping, before)?;
     failed
 }
 
@@ -436,17 +431,17 @@ fn put_join(out: &mut Vec<u8>, mapping: &Mapping, before: &[Option<Value<'_>>]) 
     }
 }
 
-struct Separator {
+pub(super) struct Separator {
     text: &'static [u8],
     first: bool,
 }
 
 impl Separator {
-    fn new(text: &'static [u8]) -> Self {
+    pub(super) fn new(text: &'static [u8]) -> Self {
         Self { text, first: true }
     }
 
-    fn put(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn put(&mut self, out: &mut Vec<u8>) {
         if !std::mem::take(&mut self.first) {
             out.extend_from_slice(self.text);
         }
