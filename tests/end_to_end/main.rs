@@ -2,6 +2,7 @@
 
 mod accounts;
 mod binferry;
+mod conflicts;
 mod drawn;
 mod faults;
 mod files;
