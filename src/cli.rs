@@ -165,6 +165,9 @@ pub struct Options {
     /// How long an unreachable server or log is retried before exit 4 [default: 10m].
     #[arg(long, value_name = "DURATION")]
     pub retry_for: Option<String>,
+    /// Connections that apply at the same time [default: 4].
+    #[arg(long, value_name = "N")]
+    pub workers: Option<u32>,
     /// Registered reader to remove.
     #[arg(long, value_name = "NAME")]
     pub remove: Option<String>,
@@ -256,6 +259,7 @@ impl Options {
             keep_bytes,
             keep_age,
             retry_for,
+            workers,
             remove,
             offset,
             timeout,
@@ -443,6 +447,15 @@ impl Options {
         self.retry_for
             .as_deref()
             .map_or(Ok(Duration::from_secs(600)), |t| duration("--retry-for", t))
+    }
+
+    pub fn workers(&self) -> Result<u32, Failure> {
+        match self.workers.unwrap_or(4) {
+            workers @ 1..=64 => Ok(workers),
+            other => Err(Failure::usage(format!(
+                "--workers {other}: between 1 and 64"
+            ))),
+        }
     }
 
     pub fn timeout(&self) -> Result<Option<Duration>, Failure> {

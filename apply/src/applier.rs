@@ -6,10 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use binferry_schemas::{
-    gtid::GtidSet,
-    record::{FoldState, Offset},
-};
+use binferry_schemas::{gtid::GtidSet, record::FoldState};
 use binferry_transport::fold::Fold;
 use mysql_async::prelude::Queryable;
 use tokio::{
@@ -21,20 +18,18 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     batch::Limits,
     conflict::{Court, journal},
-    connection::{self, KEEPALIVE, from_mysql},
+    connection::{self, from_mysql},
     error::ApplyError,
-    executor::{self, Executor},
-    options::{GroupLimits, Options},
-    plan::{End, Unit},
+    executor::Executor,
+    options::Options,
     planner::Planner,
     progress,
     retry::{Verdict, backoff, verdict},
     takeover::{self, Mine},
+    workers::Workers,
 };
 
 const STALL: Duration = Duration::from_secs(60);
-/// The log is told at most so often what is no longer needed.
-const REGISTER_EVERY: Duration = Duration::from_secs(1);
 
 /// How far an applier is.
 #[derive(Debug, Clone, Default)]
@@ -67,16 +62,10 @@ pub struct Applier {
 
 #[derive(Debug)]
 struct Session {
-    executor: Executor,
+    /// One for each worker.
+    executors: Vec<Executor>,
     limits: Limits,
     state: FoldState,
-}
-
-/// How an attempt ended.
-enum Ended {
-    Done(Outcome),
-    /// Go on with single transactions, so many.
-    Isolate(u64),
 }
 
 impl Applier {
@@ -116,19 +105,13 @@ impl Applier {
         progress: watch::Sender<Progress>,
     ) -> Result<Outcome, ApplyError> {
         let mut delays = backoff();
-        let mut isolate = 0;
         let mut patience_ends = Instant::now() + self.options.patience;
         loop {
             let applied = progress.borrow().state.clone();
-            let error = match self.attempt(&until, isolate, &cancel, &progress).await {
-                Ok(Ended::Done(outcome)) => return Ok(outcome),
-                Ok(Ended::Isolate(transactions)) => {
-                    isolate = transactions;
-                    continue;
-                }
+            let error = match self.attempt(&until, &cancel, &progress).await {
+                Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
             };
-            isolate = 0;
             if verdict(&error) == Verdict::Stop {
                 return Err(error);
             }
@@ -151,14 +134,13 @@ impl Applier {
     async fn attempt(
         &mut self,
         until: &Option<GtidSet>,
-        isolate: u64,
         cancel: &CancellationToken,
         progress: &watch::Sender<Progress>,
-    ) -> Result<Ended, ApplyError> {
+    ) -> Result<Outcome, ApplyError> {
         let session = match self.session.take() {
             Some(session) => session,
             None => tokio::select! {
-                () = cancel.cancelled() => return Ok(Ended::Done(Outcome::Cancelled)),
+                () = cancel.cancelled() => return Ok(Outcome::Cancelled),
                 session = open(&self.options, &mut self.mine) => session?,
             },
         };
@@ -169,141 +151,28 @@ impl Applier {
         });
         let (units, receiver) = mpsc::channel(1);
         let planner = Planner::new(
-            Arc::clone(&self.options.log),
+            &self.options,
             session.state,
-            self.options.address.clone(),
             session.limits,
-            GroupLimits {
-                transactions: if isolate > 0 {
-                    1
-                } else {
-                    self.options.group.transactions
-                },
-                ..self.options.group
-            },
             until.clone(),
             units,
         );
         let planner = tokio::spawn(planner.run());
-        let mut work = Work {
-            options: &self.options,
-            executor: session.executor,
+        let mut work = Workers::new(
+            &self.options,
+            session.executors,
             progress,
-            isolate,
-            registered: None,
-            needs: Fold::resume((*state).clone()).1,
-        };
+            Fold::resume((*state).clone()).1,
+        );
         let ended = work.run(receiver, cancel).await;
         // The receiver is gone, so the planner ends at its next step; a panic there is a defect that must show.
         planner.abort();
         let panicked = planner.await.is_err_and(|error| error.is_panic());
-        work.register(true).await;
-        work.executor.close().await;
+        work.close().await;
         if panicked {
             return Err(ApplyError::Defect("the planner panicked"));
         }
         ended
-    }
-}
-
-/// The executing side of an attempt.
-struct Work<'a> {
-    options: &'a Options,
-    executor: Executor,
-    progress: &'a watch::Sender<Progress>,
-    /// Transactions still to go one by one; 0: no limit is in force.
-    isolate: u64,
-    registered: Option<Instant>,
-    /// First record that the target still needs.
-    needs: Offset,
-}
-
-impl Work<'_> {
-    /// Priority: stop, then units, then keeping the session alive.
-    async fn run(
-        &mut self,
-        mut units: mpsc::Receiver<Unit>,
-        cancel: &CancellationToken,
-    ) -> Result<Ended, ApplyError> {
-        loop {
-            let unit = tokio::select! {
-                biased;
-                () = cancel.cancelled() => {
-                    if self.executor.in_transaction() {
-                        self.executor.roll_back().await?;
-                    }
-                    return Ok(Ended::Done(Outcome::Cancelled));
-                }
-                unit = units.recv() => unit,
-                () = sleep(KEEPALIVE) => {
-                    self.executor.keep_alive().await?;
-                    self.register(false).await;
-                    continue;
-                }
-            };
-            match unit {
-                Some(Unit::Group(group)) => {
-                    if self.executor.group(&group).await? == executor::Outcome::Isolate {
-                        return Ok(Ended::Isolate(group.transactions));
-                    }
-                    let rows = group.changes.len() as u64;
-                    self.committed(&group.state, group.transactions, rows).await;
-                    if self.isolate > 0 {
-                        self.isolate = self.isolate.saturating_sub(group.transactions);
-                        if self.isolate == 0 {
-                            // They fit one by one: together again from here on.
-                            return Ok(Ended::Isolate(0));
-                        }
-                    }
-                }
-                Some(Unit::Part(part)) => {
-                    self.executor.part(&part).await?;
-                    let rows = part.changes.len() as u64;
-                    match &part.end {
-                        Some(state) => self.committed(state, 1, rows).await,
-                        None => self.progress.send_modify(|progress| progress.rows += rows),
-                    }
-                }
-                Some(Unit::End(End::Reached)) => return Ok(Ended::Done(Outcome::Reached)),
-                Some(Unit::End(End::Failed(error))) => return Err(error),
-                None => return Err(ApplyError::Defect("the planner ended without a word")),
-            }
-        }
-    }
-
-    async fn committed(&mut self, state: &FoldState, transactions: u64, rows: u64) {
-        let lag = state.newest.as_ref().map(|newest| {
-            let now = std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .unwrap_or_default();
-            now.saturating_sub(Duration::from_micros(newest.original_commit_us))
-        });
-        self.needs = Fold::resume(state.clone()).1;
-        let conflicts = self.executor.take_conflicts();
-        self.progress.send_modify(|progress| {
-            progress.state = Some(Arc::new(state.clone()));
-            progress.transactions += transactions;
-            progress.rows += rows;
-            progress.conflicts += conflicts;
-            progress.lag = lag;
-        });
-        self.register(false).await;
-    }
-
-    /// Tells the log what is still needed. A failure only keeps more of the log than necessary.
-    async fn register(&mut self, now: bool) {
-        if !now
-            && self
-                .registered
-                .is_some_and(|at| at.elapsed() < REGISTER_EVERY)
-        {
-            return;
-        }
-        self.registered = Some(Instant::now());
-        let name = reader_name(&self.options.stream);
-        if let Err(error) = self.options.log.register(&name, self.needs).await {
-            tracing::warn!(%error, "cannot tell the log how far the target is");
-        }
     }
 }
 
@@ -330,8 +199,9 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
     // A DELETE from a join needs a default database, whichever (ER_NO_DB_ERROR otherwise).
     target.conn.query_drop("USE binferry").await.map_err(fail)?;
     let log = &options.log;
-    let (owner, state) =
-        takeover::take_over(&mut target.conn, &options.stream, &**log, mine).await?;
+    let count = options.workers.max(1);
+    let (owned, state) =
+        takeover::take_over(&mut target.conn, &options.stream, count, &**log, mine).await?;
     let needs = Fold::resume(state.clone()).1;
     log.register(&reader_name(&options.stream), needs).await?;
     let limits = Limits {
@@ -339,15 +209,29 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
         statement_rows: 1_000,
         packet: target.max_packet,
     };
+    let mut targets = vec![target];
+    for owner in owned.iter().skip(1) {
+        let mut target = connection::connect(&options.address).await?;
+        target.conn.query_drop("USE binferry").await.map_err(fail)?;
+        takeover::hold(&mut target.conn, &owner.incarnation, owner.worker).await?;
+        targets.push(target);
+    }
+    if let Some(owner) = owned.first() {
+        let incarnation = owner.incarnation;
+        tracing::info!(stream = options.stream, offset = state.offset.0, %incarnation, workers = owned.len(), "applying");
+    }
     let court = Court {
         policies: Arc::clone(&options.policies),
         stream: options.stream.clone(),
         log: log.id(),
     };
-    let incarnation = owner.incarnation;
-    tracing::info!(stream = options.stream, offset = state.offset.0, %incarnation, "applying");
+    let executors = targets
+        .into_iter()
+        .zip(owned)
+        .map(|(target, owner)| Executor::new(target, owner, limits, STALL, court.clone()))
+        .collect();
     Ok(Session {
-        executor: Executor::new(target, owner, limits, STALL, court),
+        executors,
         limits,
         state,
     })

@@ -1,19 +1,23 @@
-//! Runs units on the target: one transaction each, the progress statement first, COMMIT after every answer has been seen.
+//! Runs units on the target: one transaction each, the progress statement first, COMMIT after every answer has been seen, and in its turn.
 
-use std::time::Duration;
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use binferry_schemas::record::FoldState;
 use mysql_async::{Error, prelude::Queryable};
 
 use crate::{
-    batch::{Limits, PACKET_MARGIN, Statement},
+    batch::{self, Limits, PACKET_MARGIN, Statement},
     change::RowChange,
     conflict::{self, Court},
-    connection::{Target, from_mysql},
+    connection::{KEEPALIVE, Target, from_mysql},
     error::ApplyError,
     plan::{Group, Part},
     progress::{self, Ownership},
     retry::{Verdict, verdict},
+    turns::{Turn, Turns},
 };
 
 /// Statements travel together up to this size: few round trips, little memory.
@@ -28,17 +32,21 @@ pub struct Executor {
     stall: Duration,
     /// The row's version inside the open transaction, when there is one.
     open: Option<u64>,
+    /// When the server last heard of it.
+    said: Instant,
     court: Court,
-    /// Decided in the open transaction, and in those that were committed since they were asked for.
-    conflicts: u64,
+    /// Conflicts that were decided in the open transaction.
+    deciding: u64,
+    /// And in those that were committed since they were asked for.
+    decided: u64,
 }
 
 /// How a group ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Committed,
-    /// Something is wrong with one of its transactions; nothing is done. To find it, and to apply those before it, give them one by one.
-    Isolate,
+    /// A group before it has failed; nothing is done.
+    Abandoned,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +71,16 @@ impl Failure {
             Self::Error(error) => is_about_data(error),
         }
     }
+
+    /// About the locks of others.
+    fn is_about_locks(&self) -> bool {
+        match self {
+            Self::Error(ApplyError::Server { fault, .. }) => {
+                matches!(fault.code, 1205 | 1206 | 1213)
+            }
+            _ => false,
+        }
+    }
 }
 
 const APPLYING: &str = "applying changes";
@@ -81,41 +99,147 @@ impl Executor {
             limits,
             stall,
             open: None,
+            said: Instant::now(),
             court,
-            conflicts: 0,
+            deciding: 0,
+            decided: 0,
         }
     }
 
-    /// How many conflicts were decided and committed since the last call, after a commit.
+    /// How many conflicts were decided and committed since the last call.
     pub fn take_conflicts(&mut self) -> u64 {
-        std::mem::take(&mut self.conflicts)
+        std::mem::take(&mut self.decided)
     }
 
-    pub async fn group(&mut self, group: &Group) -> Result<Outcome, ApplyError> {
-        let reason = match &group.statements {
-            Ok(statements) => match self.fast(&group.state, statements).await {
-                Ok(()) => return self.commit().await.map(|()| Outcome::Committed),
-                Err(failure) if failure.is_about_data() => failure.to_string(),
-                Err(failure) => return Err(self.plain(failure)),
-            },
-            Err(unfit) => unfit.to_string(),
+    /// Applies a group beside others, and commits it in its turn.
+    pub async fn group(&mut self, group: &Group, turns: &Turns) -> Result<Outcome, ApplyError> {
+        let started = Instant::now();
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.in_turn(group, turns) => outcome,
+            never = turns.watch(group.number) => match never {},
         };
-        self.roll_back().await?;
-        if group.transactions > 1 {
-            tracing::info!(
-                transactions = group.transactions,
-                reason,
-                "a group does not fit the target; going on with one transaction at a time"
-            );
-            return Ok(Outcome::Isolate);
+        match outcome {
+            Ok(Outcome::Committed) => turns.took(started.elapsed()),
+            _ => turns.failed(group.number),
         }
-        // One transaction: row by row, in the log's order.
-        self.fast(&group.state, &[])
+        outcome
+    }
+
+    async fn in_turn(&mut self, group: &Group, turns: &Turns) -> Result<Outcome, ApplyError> {
+        const ATTEMPTS: u32 = 3;
+        let rendered = batch::net_effect(group.part(false), &self.limits).and_then(|early| {
+            let late = batch::net_effect(group.part(true), &self.limits)?;
+            Ok((early, late))
+        });
+        let (early, late) = match rendered {
+            Ok(statements) => statements,
+            Err(unfit) => return self.closely(group, turns, &unfit.to_string()).await,
+        };
+        let mut beside = true;
+        let mut attempt = 0;
+        loop {
+            // The first time at once; then with everything before committed, and nothing behind in the way.
+            if !beside && turns.wait(group.number, false).await == Turn::Abandoned {
+                return Ok(Outcome::Abandoned);
+            }
+            let failure = match self.fast(&group.state, &early).await {
+                Ok(()) => match turns.wait(group.number, beside).await {
+                    Turn::Abandoned => {
+                        self.roll_back().await?;
+                        return Ok(Outcome::Abandoned);
+                    }
+                    Turn::Yield => None,
+                    Turn::Ours => match self.statements(Vec::new(), Vec::new(), &late).await {
+                        Ok(()) => {
+                            self.commit().await?;
+                            turns.committed(group.number);
+                            return Ok(Outcome::Committed);
+                        }
+                        Err(failure) => Some(failure),
+                    },
+                },
+                Err(failure) => Some(failure),
+            };
+            match failure {
+                None => {}
+                // What it shares with the groups before may not be told by any key that is known here.
+                Some(failure) if beside && failure.is_about_data() => {}
+                Some(failure) if failure.is_about_locks() && attempt < ATTEMPTS => attempt += 1,
+                Some(failure) if failure.is_about_data() => {
+                    let reason = failure.to_string();
+                    return self.closely(group, turns, &reason).await;
+                }
+                Some(failure) => return Err(self.plain(failure)),
+            }
+            beside = false;
+            self.roll_back().await?;
+        }
+    }
+
+    /// A group that does not fit as a whole, in its turn: halves of it, and halves of these, until what is wrong is alone. So all before
+    /// it is applied, and it costs a few attempts.
+    async fn closely(
+        &mut self,
+        group: &Group,
+        turns: &Turns,
+        reason: &str,
+    ) -> Result<Outcome, ApplyError> {
+        if self.in_transaction() {
+            self.roll_back().await?;
+        }
+        if turns.wait(group.number, false).await == Turn::Abandoned {
+            return Ok(Outcome::Abandoned);
+        }
+        let count = group.transactions.len();
+        tracing::info!(
+            transactions = count,
+            reason,
+            "a group does not fit the target; looking for the transaction"
+        );
+        // The first one is on top.
+        let mut open: Vec<Range<usize>> = Vec::new();
+        open.push(0..count);
+        while let Some(some) = open.pop() {
+            let (changes, state) = group.slice(some.clone());
+            if some.len() < count && self.together(changes, &state).await? {
+                continue;
+            }
+            if some.len() <= 1 {
+                self.alone(changes, &state).await?;
+            } else {
+                let middle = some.start + some.len() / 2;
+                open.push(middle..some.end);
+                open.push(some.start..middle);
+            }
+        }
+        turns.committed(group.number);
+        Ok(Outcome::Committed)
+    }
+
+    /// False: they do not fit, and nothing is done.
+    async fn together(
+        &mut self,
+        changes: &[RowChange],
+        state: &FoldState,
+    ) -> Result<bool, ApplyError> {
+        let Ok(statements) = batch::net_effect(changes.iter(), &self.limits) else {
+            return Ok(false);
+        };
+        match self.fast(state, &statements).await {
+            Ok(()) => self.commit().await.map(|()| true),
+            Err(failure) if failure.is_about_data() => self.roll_back().await.map(|()| false),
+            Err(failure) => Err(self.plain(failure)),
+        }
+    }
+
+    /// One transaction, row by row, in the log's order.
+    async fn alone(&mut self, changes: &[RowChange], state: &FoldState) -> Result<(), ApplyError> {
+        self.fast(state, &[])
             .await
             .map_err(|failure| self.plain(failure))?;
-        self.one_by_one(&group.changes).await?;
-        self.commit().await?;
-        Ok(Outcome::Committed)
+        self.one_by_one(changes).await?;
+        self.commit().await
     }
 
     /// A part of a streamed transaction.
@@ -218,6 +342,7 @@ impl Executor {
 
     /// Runs a packet of statements; each must find its number of rows.
     async fn packet(&mut self, sql: Vec<u8>, rows: &[Option<u64>]) -> Result<(), Failure> {
+        self.said = Instant::now();
         let conn = &mut self.target.conn;
         let work = async {
             let mut result = conn.query_iter(sql).await?;
@@ -263,6 +388,7 @@ impl Executor {
                 if let Some(version) = version {
                     self.owner.version = version;
                 }
+                self.decided += std::mem::take(&mut self.deciding);
                 Ok(())
             }
             // Whatever the answer, the transaction may have been committed: the progress row decides.
@@ -274,7 +400,7 @@ impl Executor {
 
     pub async fn roll_back(&mut self) -> Result<(), ApplyError> {
         self.open = None;
-        self.conflicts = 0;
+        self.deciding = 0;
         self.simple("ROLLBACK").await
     }
 
@@ -282,8 +408,11 @@ impl Executor {
         self.open.is_some()
     }
 
-    /// Says something, so that the server keeps the session.
+    /// Says something when it has not for some time, so that the server keeps the session.
     pub async fn keep_alive(&mut self) -> Result<(), ApplyError> {
+        if self.said.elapsed() < KEEPALIVE / 2 {
+            return Ok(());
+        }
         self.simple("DO 0").await
     }
 
@@ -310,7 +439,7 @@ impl Executor {
         let (target, court) = (&mut self.target, &self.court);
         let journaled =
             conflict::one_by_one(target, court, &self.limits, self.stall, changes).await?;
-        self.conflicts += journaled;
+        self.deciding += journaled;
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ mod batch;
 mod change;
 pub mod conflict;
 mod connection;
+mod dependency;
 mod dialect;
 mod error;
 mod executor;
@@ -31,6 +32,8 @@ mod skip;
 mod tables;
 mod takeover;
 mod target;
+mod turns;
+mod workers;
 
 pub use self::{
     applier::{Applier, Outcome, Progress, reader_name},

@@ -14,6 +14,8 @@ pub struct Options {
     pub stream: String,
     pub log: Arc<dyn Log>,
     pub group: GroupLimits,
+    /// Connections that apply groups at the same time; at least 1.
+    pub workers: u32,
     /// Who wins where a change does not fit the target's rows.
     pub policies: Arc<Policies>,
     /// How long to go on trying, without any progress, to reach a target that is out of reach.
@@ -27,16 +29,20 @@ impl Options {
             stream: "main".to_owned(),
             log,
             group: GroupLimits::default(),
+            workers: 4,
             policies: Arc::default(),
             patience: Duration::from_secs(300),
         }
     }
 }
 
+/// Of the log's records that are being applied at once. Rendered, they take several times as much.
+const UNDER_WAY: usize = 16 << 20;
+
 /// At most so much of a backlog shares a target transaction. A single transaction may be larger.
 #[derive(Debug, Clone, Copy)]
 pub struct GroupLimits {
-    pub transactions: u64,
+    pub transactions: usize,
     pub rows: usize,
     /// Of the log's records.
     pub bytes: usize,
@@ -48,6 +54,16 @@ impl Default for GroupLimits {
             transactions: 5_000,
             rows: 4_000,
             bytes: 4 << 20,
+        }
+    }
+}
+
+impl GroupLimits {
+    /// With so many groups under way, together they stay in bounds.
+    pub(crate) fn of_one(self, workers: usize) -> Self {
+        Self {
+            bytes: self.bytes.min(UNDER_WAY / workers.max(1)),
+            ..self
         }
     }
 }

@@ -1,12 +1,11 @@
 //! What the planner hands to the executor.
 
-use binferry_schemas::record::FoldState;
+use std::ops::Range;
 
-use crate::{
-    batch::{Statement, Unfit},
-    change::RowChange,
-    error::ApplyError,
-};
+use binferry_schemas::record::{FoldState, Head, Offset};
+use binferry_transport::fold::Fold;
+
+use crate::{batch::Statement, change::RowChange, error::ApplyError};
 
 #[derive(Debug)]
 pub enum Unit {
@@ -27,12 +26,64 @@ pub enum End {
 
 #[derive(Debug)]
 pub struct Group {
+    /// Groups are numbered from 1 on, and committed in this order.
+    pub number: u64,
     pub changes: Vec<RowChange>,
-    /// When there are none, the changes go one by one.
-    pub statements: Result<Vec<Statement>, Unfit>,
+    /// For each change: it waits until the groups before are committed.
+    pub late: Vec<bool>,
+    pub transactions: Vec<TransactionEnd>,
+    pub history: History,
     /// The fold after the group.
     pub state: Box<FoldState>,
-    pub transactions: u64,
+}
+
+/// Where a transaction of a group ends.
+#[derive(Debug, Clone, Copy)]
+pub struct TransactionEnd {
+    /// In the group's changes.
+    pub changes: usize,
+    /// In its history.
+    pub steps: usize,
+}
+
+/// The steps of the fold in a group, to tell where it is between two transactions.
+#[derive(Debug, Default)]
+pub struct History {
+    /// The fold before the first step.
+    pub start: Option<FoldState>,
+    pub steps: Vec<(Offset, Head)>,
+}
+
+impl Group {
+    /// The changes that are late, or the others.
+    pub fn part(&self, late: bool) -> impl Iterator<Item = &RowChange> + Clone {
+        let changes = self.changes.iter().zip(&self.late);
+        changes.filter_map(move |(change, is_late)| (*is_late == late).then_some(change))
+    }
+
+    /// The changes of some of its transactions, and the fold after them.
+    pub fn slice(&self, transactions: Range<usize>) -> (&[RowChange], FoldState) {
+        let end_of = |count: usize| match count.checked_sub(1) {
+            None => TransactionEnd {
+                changes: 0,
+                steps: 0,
+            },
+            Some(at) => self.transactions[at],
+        };
+        let (from, to) = (end_of(transactions.start), end_of(transactions.end));
+        let changes = &self.changes[from.changes..to.changes];
+        let state = match &self.history.start {
+            Some(start) if transactions.end < self.transactions.len() => {
+                let mut fold = Fold::resume(start.clone()).0;
+                for (offset, head) in &self.history.steps[..to.steps] {
+                    let _ = fold.step(*offset, head);
+                }
+                fold.into_state()
+            }
+            _ => FoldState::clone(&self.state),
+        };
+        (changes, state)
+    }
 }
 
 #[derive(Debug)]

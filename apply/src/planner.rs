@@ -11,7 +11,6 @@
 use std::{sync::Arc, time::Duration};
 
 use binferry_schemas::{
-    address::Address,
     gtid::GtidSet,
     record::{
         Body, Ddl, DdlEffect, FoldState, Head as RecordHead, HeadBody, Offset, Record, WriteSet,
@@ -29,15 +28,18 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     batch::{self, Limits},
     change::RowChange,
+    dependency::{Touches, Tracker},
     error::{ApplyError, PassedDdl, Place},
     joiner::Joiner,
-    options::GroupLimits,
-    plan::{End, Group, Part, Unit},
+    options::{GroupLimits, Options},
+    plan::{End, Group, History, Part, TransactionEnd, Unit},
     tables::Tables,
 };
 
 /// An advance that holds no transaction (a checkpoint, a heartbeat) is stored after this time.
 const IDLE_ADVANCE: Duration = Duration::from_secs(10);
+/// So many records without a transaction are not kept for a group.
+const IDLE_STEPS: usize = 1_000;
 
 #[derive(Debug)]
 pub struct Planner {
@@ -51,6 +53,7 @@ pub struct Planner {
     group: GroupLimits,
     until: Option<GtidSet>,
     out: mpsc::Sender<Unit>,
+    tracker: Tracker,
     pending: Pending,
     sent: Offset,
     sent_at: Instant,
@@ -60,8 +63,10 @@ pub struct Planner {
 #[derive(Debug, Default)]
 struct Pending {
     changes: Vec<RowChange>,
+    touches: Touches,
     bytes: usize,
-    transactions: u64,
+    transactions: Vec<TransactionEnd>,
+    history: History,
     /// There is something to store, be it only how far the log is read.
     due: bool,
 }
@@ -89,26 +94,27 @@ impl From<Closed> for Stop {
 
 impl Planner {
     pub fn new(
-        log: Arc<dyn Log>,
+        options: &Options,
         state: FoldState,
-        address: Address,
         limits: Limits,
-        group: GroupLimits,
         until: Option<GtidSet>,
         out: mpsc::Sender<Unit>,
     ) -> Self {
+        let log = Arc::clone(&options.log);
+        let workers = options.workers.max(1) as usize;
         let sent = state.offset;
         let fold = Fold::resume(state).0;
         Self {
             strangers: Strangers::new(&*log),
-            tables: Tables::new(Arc::clone(&log), address),
+            tables: Tables::new(Arc::clone(&log), options.address.clone()),
             log,
             taken: fold.clone(),
             fold,
             limits,
-            group,
+            group: options.group.of_one(workers),
             until,
             out,
+            tracker: Tracker::new(workers),
             pending: Pending::default(),
             sent,
             sent_at: Instant::now(),
@@ -192,7 +198,19 @@ impl Planner {
             })));
         }
         self.outcome(offset, bytes, &head, step.outcome).await?;
+        let Pending {
+            transactions,
+            history,
+            ..
+        } = &mut self.pending;
+        if transactions.is_empty() && history.steps.len() >= IDLE_STEPS {
+            *history = History::default();
+        }
+        if history.start.is_none() {
+            history.start = Some(self.taken.state().clone());
+        }
         let _ = self.taken.step(offset, &head);
+        history.steps.push((offset, head));
         if self.reached() {
             return Err(Stop::Reached);
         }
@@ -289,9 +307,18 @@ impl Planner {
         let bytes = block.len();
         let full = self.pending.bytes + bytes > self.group.bytes
             || self.pending.changes.len() + changes.len() > self.group.rows
-            || self.pending.transactions >= self.group.transactions;
-        if full {
+            || self.pending.transactions.len() >= self.group.transactions;
+        let changed = self.tables.take_changed();
+        if full || changed {
             self.flush().await?;
+        }
+        if changed {
+            self.tracker.barrier();
+        }
+        for change in &changes {
+            (self.pending.touches)
+                .push(change)
+                .map_err(|error| change.datum_error(error))?;
         }
         self.pending.bytes += bytes;
         self.pending.changes.extend(changes);
@@ -300,7 +327,11 @@ impl Planner {
     }
 
     fn accepted(&mut self) {
-        self.pending.transactions += 1;
+        // The step of its last record comes next.
+        self.pending.transactions.push(TransactionEnd {
+            changes: self.pending.changes.len(),
+            steps: self.pending.history.steps.len() + 1,
+        });
         self.pending.due = true;
     }
 
@@ -430,17 +461,20 @@ impl Planner {
     fn take_group(&mut self) -> Unit {
         let Pending {
             changes,
+            touches,
             transactions,
+            history,
             ..
         } = std::mem::take(&mut self.pending);
         self.sent_now();
-        // What cannot be rendered, or contradicts itself, goes row by row: that finds the row, and applies the transactions before it.
-        let statements = batch::net_effect(&changes, &self.limits);
+        let (number, late) = self.tracker.group(&touches);
         Unit::Group(Group {
+            number,
             changes,
-            statements,
-            state: Box::new(self.taken.state().clone()),
+            late,
             transactions,
+            history,
+            state: Box::new(self.taken.state().clone()),
         })
     }
 

@@ -1,7 +1,9 @@
 //! The applier's rows on the target: who applies, and how far.
 //!
 //! `binferry.stream` has a row per stream: the log that feeds it and the *incarnation* of the applier that owns it. `binferry.progress`
-//! has a row per worker: the fold of the log at the low watermark, committed in the same transaction as the data (R4).
+//! has a row per worker: the fold of the log after the newest group that the worker has committed, in the same transaction as the data (R4).
+//! Groups are committed in the log's order, each after the one before has been confirmed, so the greatest offset among a stream's rows
+//! covers everything before it, whoever applied it.
 //!
 //! - The progress statement is the first row change of every target transaction and must match one row, by incarnation and version; COMMIT
 //!   is not sent before its answer. No match: a newer applier has taken over, and we close.
@@ -45,13 +47,14 @@ const TABLES: [&str; 3] = [
 
 pub(crate) const FORMAT: u32 = 1;
 const DOING: &str = "reading and taking over the progress";
-/// One worker for now; the row's key has room for more.
-pub(crate) const WORKER: u32 = 0;
+/// The worker that every stream has.
+pub(crate) const FIRST_WORKER: u32 = 0;
 
-/// A stream that this applier owns, as far as it knows.
+/// A worker's row of a stream that this applier owns, as far as it knows.
 #[derive(Debug, Clone)]
 pub struct Ownership {
     pub stream: String,
+    pub worker: u32,
     pub incarnation: Uuid,
     /// Of the worker's row, as last committed.
     pub version: u64,
@@ -110,8 +113,9 @@ pub async fn read(conn: &mut Conn, stream: &str) -> Result<Option<TargetProgress
     let row: Option<Row> = conn
         .exec_first(
             "SELECT log_id, incarnation, version, fold, source_commit_us, \
-             CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', updated) AS UNSIGNED) FROM binferry.progress WHERE stream = ? AND worker = ?",
-            (stream, WORKER),
+             CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', updated) AS UNSIGNED) FROM binferry.progress WHERE stream = ? \
+             ORDER BY log_offset DESC, worker LIMIT 1",
+            (stream,),
         )
         .await
         .map_err(fail)?;
@@ -163,7 +167,7 @@ fn put_condition(out: &mut Vec<u8>, owner: &Ownership, version: u64) {
     out.extend_from_slice(b" WHERE stream=");
     put_quoted(out, owner.stream.as_bytes());
     out.extend_from_slice(b" AND worker=");
-    put_int(out, i64::from(WORKER));
+    put_int(out, i64::from(owner.worker));
     out.extend_from_slice(b" AND incarnation=");
     put_quoted(out, owner.incarnation.to_string().as_bytes());
     out.extend_from_slice(b" AND version=");

@@ -32,7 +32,8 @@ use crate::{
     error::{ApplyError, Place, TableName},
     joiner::Joiner,
     options::Options,
-    place, progress,
+    place,
+    progress::{self, FIRST_WORKER},
     takeover::{self, Mine},
 };
 
@@ -78,9 +79,9 @@ async fn skip_on(
         return Ok(answer);
     }
     // The server may take a moment to notice that an applier has just ended.
+    let incarnation = found.incarnation.to_string();
     let patience = Instant::now() + NOTICED;
-    while let Some(session) =
-        takeover::holder(&mut target.conn, &found.incarnation.to_string()).await?
+    while let Some(session) = takeover::holder(&mut target.conn, &incarnation, FIRST_WORKER).await?
     {
         if Instant::now() >= patience {
             return Err(ApplyError::Running {
@@ -91,8 +92,9 @@ async fn skip_on(
         sleep(Duration::from_millis(100)).await;
     }
     journal::create_table(&mut target.conn).await?;
-    let (owner, state) =
-        takeover::take_over(&mut target.conn, stream, log, &mut Mine::default()).await?;
+    let mut mine = Mine::default();
+    let (owned, state) = takeover::take_over(&mut target.conn, stream, 1, log, &mut mine).await?;
+    let owner = (owned.into_iter().next()).ok_or(ApplyError::Defect("no worker's row"))?;
     let poison = match next(log, state, gtid).await? {
         Ok(poison) => poison,
         Err(answer) => return Ok(answer),

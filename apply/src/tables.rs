@@ -1,6 +1,9 @@
 //! Row schemas and their mappings to the target's tables, found once.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use binferry_schemas::{
     address::Address, fingerprint::Fingerprint, record::TableRef, row::RowSchema,
@@ -21,6 +24,8 @@ pub struct Tables {
     target: Option<Target>,
     mappings: HashMap<(TableName, Fingerprint), Arc<Mapping>>,
     passed: HashMap<TableName, PassedDdl>,
+    known: HashSet<TableName>,
+    changed: bool,
 }
 
 impl Tables {
@@ -31,7 +36,14 @@ impl Tables {
             target: None,
             mappings: HashMap::new(),
             passed: HashMap::new(),
+            known: HashSet::new(),
+            changed: false,
         }
+    }
+
+    /// Has a table got another mapping since this was asked?
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// After a DDL of the source's, the target's table is looked at again.
@@ -83,6 +95,7 @@ impl Tables {
             problem: Box::new(problem),
         })?;
         let mapping = Arc::new(mapping);
+        self.changed |= !self.known.insert(key.0.clone());
         self.mappings.insert(key, Arc::clone(&mapping));
         Ok(mapping)
     }

@@ -4,8 +4,8 @@
 //!   without a condition on the incarnation; then read them; then compute. A transaction of the older applier either commits before the
 //!   bump, and is seen by the read, or finds no row after it.
 //! - An applier that has lost its connection takes over again, but only from itself: the header must still have its incarnation.
-//! - An applier that was stopped inside a transaction blocks the bump. Each holds a named lock of its incarnation, so its session can be
-//!   found and killed, and never another's.
+//! - An applier that was stopped inside a transaction blocks the bump. Each of its sessions holds a named lock of its incarnation and
+//!   worker, so it can be found and killed, and never another's.
 //! - Another log than the one that the stream belongs to is taken only with evidence that it is a copy, and before that nothing is changed.
 //!   Where the stream goes on in it is computed from the progress that the takeover has read; header and row then move in one transaction,
 //!   under the same conditions as every other progress. An older applier, still on the other log, finds itself superseded.
@@ -20,12 +20,22 @@ use crate::{
     connection::KEEPALIVE,
     error::ApplyError,
     place,
-    progress::{FORMAT, Ownership, WORKER, fail, read},
+    progress::{FIRST_WORKER, FORMAT, Ownership, fail, read},
 };
 
-/// The lock that an applier's session holds while it lives.
-fn lock_name(incarnation: &str) -> String {
-    format!("binferry-{incarnation}")
+/// The lock that the session of an applier's worker holds while it lives.
+fn lock_name(incarnation: &str, worker: u32) -> String {
+    format!("binferry-{incarnation}-{worker}")
+}
+
+/// Makes the session of a worker known.
+pub async fn hold(conn: &mut Conn, incarnation: &Uuid, worker: u32) -> Result<(), ApplyError> {
+    conn.exec_drop(
+        "DO GET_LOCK(?, 0)",
+        (lock_name(&incarnation.to_string(), worker),),
+    )
+    .await
+    .map_err(fail)
 }
 
 /// The incarnations of one applier: who has once owned the stream may take it only from itself.
@@ -37,13 +47,14 @@ pub struct Mine {
     incarnations: Vec<Uuid>,
 }
 
-/// Makes the stream ours, with the state from which the log goes on for it.
+/// Makes the stream ours, with a row for each of `count` workers, and the state from which the log goes on for it.
 pub async fn take_over(
     conn: &mut Conn,
     stream: &str,
+    count: u32,
     log: &dyn Log,
     ours: &mut Mine,
-) -> Result<(Ownership, FoldState), ApplyError> {
+) -> Result<(Vec<Ownership>, FoldState), ApplyError> {
     let incarnation = Uuid::new_v4();
     ours.incarnations.push(incarnation);
     let mine = incarnation.to_string();
@@ -51,9 +62,7 @@ pub async fn take_over(
         stream: stream.to_owned(),
     };
     // Before anyone can see the incarnation.
-    conn.exec_drop("DO GET_LOCK(?, 0)", (lock_name(&mine),))
-        .await
-        .map_err(fail)?;
+    hold(conn, &incarnation, FIRST_WORKER).await?;
     header(conn, stream, log, &mine, ours).await?;
     let workers: Vec<(u32, String)> = conn
         .exec(
@@ -66,18 +75,10 @@ pub async fn take_over(
         bump(conn, stream, worker, &mine, &older).await?;
     }
     let progress = read(conn, stream).await?.ok_or_else(superseded)?;
-    if progress.incarnation != incarnation {
-        return Err(superseded());
-    }
-    let mut owner = Ownership {
-        stream: stream.to_owned(),
-        incarnation,
-        version: progress.version,
-    };
     let found = place::go_on(log, stream, &progress.state);
     let state = awake(conn, found).await?;
     if state != progress.state {
-        relocate(conn, &mut owner, &state).await?;
+        relocate(conn, stream, &mine, &state).await?;
         tracing::info!(
             stream,
             from_log = %progress.log,
@@ -87,11 +88,12 @@ pub async fn take_over(
             "the stream goes on at another place"
         );
     }
+    let owned = worker_rows(conn, stream, incarnation, count, &state).await?;
     *ours = Mine {
         held: true,
         incarnations: vec![incarnation],
     };
-    Ok((owner, state))
+    Ok((owned, state))
 }
 
 /// Waits for something that takes its time, and lets the server know that the session lives.
@@ -194,66 +196,128 @@ async fn create(
         }
         Err(error) => return Err(fail(error)),
     }
-    conn.exec_drop(
-        "INSERT INTO binferry.progress (stream, worker, incarnation, version, log_id, log_offset, fold, gtid_set, source_commit_us, updated) \
-         VALUES (?, ?, ?, 0, ?, ?, ?, ?, NULL, UTC_TIMESTAMP(6))",
-        (
-            stream,
-            WORKER,
-            mine,
-            log.to_string(),
-            state.offset.0,
-            state.encode(),
-            state.set.to_string(),
-        ),
-    )
-    .await
-    .map_err(fail)?;
+    insert(conn, stream, FIRST_WORKER, mine, state).await?;
     conn.query_drop("COMMIT").await.map_err(fail)
 }
 
-/// Writes another place in another log, or in the same one: header and row at once, or nothing.
+/// Writes another place in another log, or in the same one: header and rows at once, or nothing. Offsets of two logs can't be compared, so
+/// one row remains.
 async fn relocate(
     conn: &mut Conn,
-    owner: &mut Ownership,
+    stream: &str,
+    mine: &str,
     state: &FoldState,
 ) -> Result<(), ApplyError> {
-    let (stream, mine) = (&owner.stream, owner.incarnation.to_string());
     let log = state.log.to_string();
-    let superseded = || ApplyError::Superseded {
-        stream: stream.clone(),
-    };
     conn.query_drop("START TRANSACTION").await.map_err(fail)?;
     conn.exec_drop(
+        "UPDATE binferry.stream SET log_id = ?, updated = UTC_TIMESTAMP(6) WHERE stream = ? AND incarnation = ?",
+        (&log, stream, mine),
+    )
+    .await
+    .map_err(fail)?;
+    let header = conn.affected_rows();
+    conn.exec_drop(
+        "DELETE FROM binferry.progress WHERE stream = ? AND worker <> ?",
+        (stream, FIRST_WORKER),
+    )
+    .await
+    .map_err(fail)?;
+    conn.exec_drop(
         "UPDATE binferry.progress SET version = version + 1, log_id = ?, log_offset = ?, fold = ?, gtid_set = ?, updated = UTC_TIMESTAMP(6) \
-         WHERE stream = ? AND worker = ? AND incarnation = ? AND version = ?",
+         WHERE stream = ? AND worker = ? AND incarnation = ?",
         (
             &log,
             state.offset.0,
             state.encode(),
             state.set.to_string(),
             stream,
-            WORKER,
-            &mine,
-            owner.version,
+            FIRST_WORKER,
+            mine,
         ),
     )
     .await
     .map_err(fail)?;
-    let row = conn.affected_rows();
-    conn.exec_drop(
-        "UPDATE binferry.stream SET log_id = ?, updated = UTC_TIMESTAMP(6) WHERE stream = ? AND incarnation = ?",
-        (&log, stream, &mine),
-    )
-    .await
-    .map_err(fail)?;
-    if row != 1 || conn.affected_rows() != 1 {
+    if header != 1 || conn.affected_rows() != 1 {
         conn.query_drop("ROLLBACK").await.map_err(fail)?;
-        return Err(superseded());
+        return Err(ApplyError::Superseded {
+            stream: stream.to_owned(),
+        });
+    }
+    conn.query_drop("COMMIT").await.map_err(fail)
+}
+
+/// The rows of our workers; those that are missing are made. The header is locked meanwhile, so a newer applier sees all of them or
+/// makes none of them ours.
+async fn worker_rows(
+    conn: &mut Conn,
+    stream: &str,
+    incarnation: Uuid,
+    count: u32,
+    state: &FoldState,
+) -> Result<Vec<Ownership>, ApplyError> {
+    let mine = incarnation.to_string();
+    conn.query_drop("START TRANSACTION").await.map_err(fail)?;
+    let header: Option<u8> = conn
+        .exec_first(
+            "SELECT 1 FROM binferry.stream WHERE stream = ? AND incarnation = ? FOR UPDATE",
+            (stream, &mine),
+        )
+        .await
+        .map_err(fail)?;
+    let rows: Vec<(u32, String, u64)> = conn
+        .exec(
+            "SELECT worker, incarnation, version FROM binferry.progress WHERE stream = ? ORDER BY worker",
+            (stream,),
+        )
+        .await
+        .map_err(fail)?;
+    let ours = rows.iter().all(|(_, incarnation, _)| *incarnation == mine);
+    if header.is_none() || !ours {
+        conn.query_drop("ROLLBACK").await.map_err(fail)?;
+        return Err(ApplyError::Superseded {
+            stream: stream.to_owned(),
+        });
+    }
+    let mut owned = Vec::new();
+    for worker in FIRST_WORKER..FIRST_WORKER + count {
+        let found = rows.iter().find(|(other, _, _)| *other == worker);
+        if found.is_none() {
+            insert(conn, stream, worker, &mine, state).await?;
+        }
+        owned.push(Ownership {
+            stream: stream.to_owned(),
+            worker,
+            incarnation,
+            version: found.map_or(0, |(_, _, version)| *version),
+        });
     }
     conn.query_drop("COMMIT").await.map_err(fail)?;
-    owner.version += 1;
-    Ok(())
+    Ok(owned)
+}
+
+async fn insert(
+    conn: &mut Conn,
+    stream: &str,
+    worker: u32,
+    mine: &str,
+    state: &FoldState,
+) -> Result<(), ApplyError> {
+    conn.exec_drop(
+        "INSERT INTO binferry.progress (stream, worker, incarnation, version, log_id, log_offset, fold, gtid_set, source_commit_us, updated) \
+         VALUES (?, ?, ?, 0, ?, ?, ?, ?, NULL, UTC_TIMESTAMP(6))",
+        (
+            stream,
+            worker,
+            mine,
+            state.log.to_string(),
+            state.offset.0,
+            state.encode(),
+            state.set.to_string(),
+        ),
+    )
+    .await
+    .map_err(fail)
 }
 
 /// Makes one worker's row ours: waits for the transaction that holds it, and ends its session when that takes too long.
@@ -282,7 +346,7 @@ async fn bump(
                 if matches!(error.code, 1205 | 1213) && attempt < ATTEMPTS =>
             {
                 attempt += 1;
-                end_session(conn, older).await?;
+                end_session(conn, older, worker).await?;
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             Err(error) => return Err(fail(error)),
@@ -293,18 +357,22 @@ async fn bump(
         .map_err(fail)
 }
 
-/// The session of an applier that lives, by its incarnation.
-pub async fn holder(conn: &mut Conn, incarnation: &str) -> Result<Option<u64>, ApplyError> {
+/// The session of an applier's worker that lives, by its incarnation.
+pub async fn holder(
+    conn: &mut Conn,
+    incarnation: &str,
+    worker: u32,
+) -> Result<Option<u64>, ApplyError> {
     let holder: Option<Option<u64>> = conn
-        .exec_first("SELECT IS_USED_LOCK(?)", (lock_name(incarnation),))
+        .exec_first("SELECT IS_USED_LOCK(?)", (lock_name(incarnation, worker),))
         .await
         .map_err(fail)?;
     Ok(holder.flatten())
 }
 
-/// Kills the session that holds an incarnation's lock, if there is one and we may; its `wait_timeout` ends it otherwise.
-async fn end_session(conn: &mut Conn, incarnation: &str) -> Result<(), ApplyError> {
-    if let Some(session) = holder(conn, incarnation).await? {
+/// Kills the session that holds a worker's lock, if there is one and we may; its `wait_timeout` ends it otherwise.
+async fn end_session(conn: &mut Conn, incarnation: &str, worker: u32) -> Result<(), ApplyError> {
+    if let Some(session) = holder(conn, incarnation, worker).await? {
         tracing::warn!(
             session,
             "ending the session of an older applier that holds the progress row"

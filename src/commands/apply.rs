@@ -18,6 +18,7 @@ use crate::{
 pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
     // Everything that can be wrong with the options is told before anything is touched.
     options.policies()?;
+    options.workers()?;
     let cancel = stop::on_signal()?;
     let Some(log) = super::unless_stopped(&cancel, super::open_log(options)).await? else {
         return Ok(ExitCode::SUCCESS);
@@ -44,6 +45,7 @@ pub async fn apply_from(
     let mut wanted = binferry_apply::Options::new(options.target()?, log);
     wanted.stream = options.stream();
     wanted.patience = options.retry_for()?;
+    wanted.workers = options.workers()?;
     wanted.policies = Arc::new(options.policies()?);
     let applier = tokio::select! {
         biased;

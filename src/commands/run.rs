@@ -18,6 +18,7 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
     // Everything that can be wrong with the options is told before anything is touched.
     options.target()?;
     options.policies()?;
+    options.workers()?;
     let cancel = stop::on_signal()?;
     let until = capture::until(&options).await?;
     let capturing = capture::options(&options, until.clone())?;

@@ -2,14 +2,17 @@
 
 use mysql_async::{Row, prelude::Queryable};
 
-use super::table::{TargetColumn, TargetTable, UniqueKey};
+use super::{
+    foreign,
+    table::{TargetColumn, TargetTable, UniqueKey},
+};
 use crate::{
     connection::{Target, from_mysql},
     error::{ApplyError, TableName},
     render::name::Charset,
 };
 
-const DOING: &str = "reading the target's catalog";
+pub(super) const DOING: &str = "reading the target's catalog";
 
 /// `None` when there is no such table, or the user may not see it.
 pub async fn table(
@@ -39,36 +42,33 @@ pub async fn table(
         .map_err(|error| from_mysql(error, DOING))?;
     let row_end = rows.iter().find_map(row_end);
     let columns = rows.into_iter().map(column).collect();
-    let parts: Vec<(String, Option<String>)> = conn
+    let parts: Vec<(String, Option<String>, Option<u64>)> = conn
         .exec(
-            "SELECT index_name, column_name FROM information_schema.statistics WHERE table_schema = ? AND table_name = ? \
+            "SELECT index_name, column_name, sub_part FROM information_schema.statistics WHERE table_schema = ? AND table_name = ? \
              AND non_unique = 0 ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index",
             at,
         )
         .await
         .map_err(|error| from_mysql(error, DOING))?;
     let mut unique: Vec<UniqueKey> = Vec::new();
-    for (index, part) in parts {
+    for (index, part, prefix) in parts {
         // The same in all rows that are not history: the key is unique without it.
         if part.is_some() && part == row_end {
             continue;
         }
         match unique.last_mut() {
-            Some(last) if last.name == index => last.columns.push(part),
+            Some(last) if last.name == index => {
+                last.columns.push(part);
+                last.prefixes.push(prefix);
+            }
             _ => unique.push(UniqueKey {
                 name: index,
                 columns: vec![part],
+                prefixes: vec![prefix],
             }),
         }
     }
-    let foreign_keys: Option<u8> = conn
-        .exec_first(
-            "SELECT 1 FROM information_schema.referential_constraints WHERE (constraint_schema = ? AND table_name = ?) \
-             OR (unique_constraint_schema = ? AND referenced_table_name = ?) LIMIT 1",
-            (&name.database, &name.table, &name.database, &name.table),
-        )
-        .await
-        .map_err(|error| from_mysql(error, DOING))?;
+    let foreign_keys = foreign::read(conn, name).await?;
     let trigger: Option<String> = conn
         .exec_first(
             "SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = ? AND event_object_table = ? LIMIT 1",
@@ -80,7 +80,9 @@ pub async fn table(
         dialect: target.dialect,
         columns,
         unique,
-        foreign_keys: foreign_keys.is_some(),
+        references: foreign_keys.references,
+        referred: foreign_keys.referred,
+        cascades: foreign_keys.cascades,
         trigger,
         engine: engine.unwrap_or_default(),
         // MariaDB has tables that keep their history; an applier writes to them as everyone does.

@@ -6,6 +6,7 @@ use binferry_schemas::row::RowSchema;
 
 use super::{fit, table::TargetTable};
 use crate::{
+    dependency::Keys,
     dialect::Dialect,
     error::{TableName, TableProblem},
     render::name::{Charset, quoted},
@@ -16,7 +17,9 @@ use crate::{
 pub enum Order {
     /// Changes of one row are folded to their net effect, and kinds of changes are sorted.
     Folded,
-    /// As in the log: foreign keys may cascade, or columns that only the target has would be lost when a row is written anew.
+    /// Foreign keys begin or end here: as in the log where they may cascade, otherwise folded, parents before children.
+    Related,
+    /// As in the log: columns that only the target has would be lost when a row is written anew.
     Logged,
     /// As in the log and row by row: no key tells the rows apart.
     Keyless,
@@ -35,11 +38,15 @@ pub struct Mapping {
     pub key: Vec<usize>,
     /// The target's index on those columns, quoted.
     pub key_index: String,
-    /// Columns in a primary or unique key of the target.
+    /// Columns in a primary or unique key of the target, or that a foreign key refers to.
     pub unique: Vec<usize>,
     /// A unique key depends on columns in a way that is not known here (an expression, a generated column): any update may move the row.
     pub opaque_unique: bool,
     pub order: Order,
+    /// No foreign key refers to it.
+    pub is_leaf: bool,
+    /// What makes changes of the table depend on each other.
+    pub keys: Keys,
 }
 
 #[derive(Debug)]
@@ -123,11 +130,19 @@ impl Mapping {
                 _ => opaque_unique = true,
             }
         }
+        unique.extend(
+            target
+                .referred
+                .iter()
+                .flatten()
+                .filter_map(|name| source_column(name)),
+        );
         unique.sort_unstable();
         unique.dedup();
         let order = match () {
             () if key.is_empty() => Order::Keyless,
-            () if target.foreign_keys || extra => Order::Logged,
+            () if extra => Order::Logged,
+            () if target.has_foreign_keys() => Order::Related,
             () => Order::Folded,
         };
         Ok(Self {
@@ -143,6 +158,8 @@ impl Mapping {
             unique,
             opaque_unique,
             order,
+            is_leaf: target.referred.is_empty(),
+            keys: Keys::new(&schema, target),
             schema,
         })
     }

@@ -2,5 +2,6 @@
 
 pub mod catalog;
 pub mod fit;
+pub mod foreign;
 pub mod mapping;
 pub mod table;

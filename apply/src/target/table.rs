@@ -1,6 +1,6 @@
 //! A table of the target's, as far as an applier needs to know it.
 
-use crate::{dialect::Dialect, render::name::Charset};
+use crate::{dialect::Dialect, error::TableName, render::name::Charset};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetTable {
@@ -8,8 +8,12 @@ pub struct TargetTable {
     pub columns: Vec<TargetColumn>,
     /// Primary and unique keys, the primary key first.
     pub unique: Vec<UniqueKey>,
-    /// A foreign key begins or ends here.
-    pub foreign_keys: bool,
+    /// Its own foreign keys.
+    pub references: Vec<ForeignKey>,
+    /// The columns that foreign keys of other tables, or its own, refer to.
+    pub referred: Vec<Vec<String>>,
+    /// Tables whose rows change when a row of this one goes or gets another key (CASCADE, SET NULL), however far.
+    pub cascades: Vec<TableName>,
     /// The name of a trigger, if there is one.
     pub trigger: Option<String>,
     pub engine: String,
@@ -44,9 +48,23 @@ pub struct UniqueKey {
     pub name: String,
     /// `None` for an expression.
     pub columns: Vec<Option<String>>,
+    /// For each column, how many of its first characters or bytes count; `None`: all.
+    pub prefixes: Vec<Option<u64>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    pub columns: Vec<String>,
+    pub parent: TableName,
+    pub parent_columns: Vec<String>,
 }
 
 impl TargetTable {
+    /// A foreign key begins or ends here.
+    pub fn has_foreign_keys(&self) -> bool {
+        !(self.references.is_empty() && self.referred.is_empty())
+    }
+
     /// Servers compare column names without regard to case.
     pub fn column(&self, name: &str) -> Option<&TargetColumn> {
         self.columns

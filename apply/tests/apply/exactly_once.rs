@@ -108,7 +108,7 @@ async fn an_applier_that_hangs_inside_a_transaction(release: Release) -> Result<
     ));
     let mut held = mysql_async::Conn::new(stage.server.opts()).await?;
     use mysql_async::prelude::Queryable;
-    held.query_drop(format!("DO GET_LOCK('binferry-{incarnation}', 0)"))
+    held.query_drop(format!("DO GET_LOCK('binferry-{incarnation}-0', 0)"))
         .await?;
     held.query_drop("START TRANSACTION").await?;
     held.query_drop(format!(

@@ -338,7 +338,7 @@ impl Stage {
     /// GTIDs that the target says are applied.
     pub fn applied(&self) -> String {
         self.sql(&format!(
-            "SELECT gtid_set FROM binferry.progress WHERE stream = '{}'",
+            "SELECT gtid_set FROM binferry.progress WHERE stream = '{}' ORDER BY log_offset DESC LIMIT 1",
             self.database
         ))
     }

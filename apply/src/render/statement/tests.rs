@@ -82,8 +82,11 @@ fn mapping_of(dialect: Dialect, with_key: bool) -> Mapping {
         unique: vec![UniqueKey {
             name: "PRIMARY".into(),
             columns: vec![Some("id".into())],
+            prefixes: vec![None],
         }],
-        foreign_keys: false,
+        references: Vec::new(),
+        referred: Vec::new(),
+        cascades: Vec::new(),
         trigger: None,
         engine: "InnoDB".into(),
         view: false,

@@ -130,7 +130,7 @@ fn fingerprint(server: &MySql, table: &str) -> Result<Fingerprint> {
 fn same_gtids(source: &MySql, target: &MySql) -> Result<()> {
     let executed = source.value("SELECT @@global.gtid_executed")?;
     let applied =
-        target.value("SELECT GROUP_CONCAT(gtid_set SEPARATOR ',') FROM binferry.progress")?;
+        target.value("SELECT gtid_set FROM binferry.progress ORDER BY log_offset DESC LIMIT 1")?;
     for (set, other, what) in [
         (
             &executed,
