@@ -25,4 +25,5 @@ mod sources;
 mod to_mariadb;
 mod types;
 mod values;
+mod workers;
 mod xa;
