@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use binferry_load::{
     LEDGER, Plan, Writers,
     hard::{self, Hard},
@@ -45,8 +45,19 @@ const SHOP: Scale = Scale {
 const SUPERSEDED: (i32, &str) = (2, "another applier has taken over");
 
 pub fn soak(options: &Options, minutes: u64) -> Result<()> {
-    let begun = Instant::now();
     let folder = Folder::new()?;
+    play(options, minutes, folder.path()).with_context(|| {
+        format!(
+            "what the processes said, and the log, are in {}; --seed {} --minutes {minutes} does the same again",
+            folder.path().display(),
+            options.seed
+        )
+    })?;
+    folder.remove()
+}
+
+fn play(options: &Options, minutes: u64, folder: &Path) -> Result<()> {
+    let begun = Instant::now();
     println!(
         "Soak of appliers: seed {}, {minutes} minutes; again: --seed {0} --minutes {minutes}",
         options.seed
@@ -61,15 +72,8 @@ pub fn soak(options: &Options, minutes: u64) -> Result<()> {
         capture: None,
         slots: Vec::new(),
         counts: Counts::default(),
-        parallel: String::from_utf8_lossy(
-            &std::process::Command::new(&options.binary)
-                .args(["apply", "--help"])
-                .output()?
-                .stdout,
-        )
-        .contains("--workers"),
-        log: folder.path().join("log").display().to_string(),
-        folder: folder.path(),
+        log: folder.join("log").display().to_string(),
+        folder,
         options,
         password,
         source,
@@ -105,8 +109,7 @@ pub fn soak(options: &Options, minutes: u64) -> Result<()> {
     let filled = tpcc_fill().len() as u64 + 1;
     let verdict = judge(&stage.source, &stage.target, transactions + filled)?;
     println!("\n{}", stage.figures(&verdict, states));
-    drop(stage);
-    folder.remove()
+    Ok(())
 }
 
 fn tpcc_fill() -> Vec<String> {
@@ -201,8 +204,6 @@ struct Stage<'a> {
     capture: Option<Process>,
     slots: Vec<Slot>,
     counts: Counts,
-    /// The program knows --workers.
-    parallel: bool,
     log: String,
     folder: &'a Path,
     options: &'a Options,
@@ -246,10 +247,15 @@ impl Stage<'_> {
     fn start(&mut self, slot: usize, workers: u64) -> Result<()> {
         let target = format!("{}/?tls=disabled", self.slots[slot].proxy.url(APPLY));
         let workers = workers.to_string();
-        let mut arguments = vec!["apply", "--target", &target, "--log", &self.log];
-        if self.parallel {
-            arguments.extend(["--workers", &workers]);
-        }
+        let arguments = [
+            "apply",
+            "--target",
+            &target,
+            "--log",
+            &self.log,
+            "--workers",
+            &workers,
+        ];
         let process = self.process(&format!("apply-{slot}"), &arguments)?;
         self.slots[slot].process = Some(process);
         self.slots[slot].paused = false;
