@@ -1,18 +1,20 @@
-//! Conflicts planted while traffic flows and the applier is killed: each is found, journaled once, and none is found that is not there.
+//! Conflicts planted while commits lose their answers, and while traffic flows and the applier is killed: each is found, journaled once, and none is found that is not there.
 
 use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use binferry_servers::{MySql, Release, database, mariadb, pair};
+use binferry_servers::{CommitFault, MySql, Proxy, Release, database, mariadb, pair};
 
 use super::{journal, of_table};
 use crate::{
-    binferry::{Pipeline, executed},
+    binferry::{Pipeline, TARGET_USER, executed},
     faults, judge,
     load::{Load, prepare},
 };
 
 const ROUNDS: u32 = 36;
+/// In the first ones it is quiet, and the target's commits fail; then comes the load, and the kills.
+const QUIET: u32 = 12;
 
 #[test]
 fn planted_while_it_is_killed() -> Result<()> {
@@ -33,7 +35,9 @@ fn killed(source: &MySql, target: &MySql) -> Result<()> {
             "CREATE TABLE `{database}`.p (id INT PRIMARY KEY, u VARCHAR(20), a INT, UNIQUE KEY by_u (u))"
         ))?;
     }
-    let pipeline = Pipeline::new(source, target, &database)?;
+    let proxy = Proxy::to(target)?;
+    let mut pipeline = Pipeline::new(source, target, &database)?;
+    pipeline.target = proxy.url(TARGET_USER) + "/?tls=disabled";
     let start = || {
         let mut command = pipeline.command("run");
         command.args(["--on-conflict", "*.p:source_wins"]);
@@ -46,8 +50,7 @@ fn killed(source: &MySql, target: &MySql) -> Result<()> {
         rows.join(",")
     ))?;
     pipeline.wait_for(&executed(source)?)?;
-    let load = Load::start(source, &database, 61);
-    load.wait_for(20)?;
+    let mut load = None;
     let mut expected: HashMap<u32, Vec<&str>> = HashMap::new();
     for n in 0..ROUNDS {
         let (planted, change, kinds) = match n % 6 {
@@ -83,14 +86,27 @@ fn killed(source: &MySql, target: &MySql) -> Result<()> {
             ),
         };
         target.sql(&format!("USE `{database}`; {planted}"))?;
+        if n < QUIET {
+            proxy.fail_next_commit(match n % 2 {
+                0 => CommitFault::LoseAnswer,
+                _ => CommitFault::LoseRequest,
+            });
+        }
+        if n == QUIET {
+            let started = load.insert(Load::start(source, &database, 61));
+            started.wait_for(20)?;
+        }
         // Beside changes that fit, in one transaction.
         source.sql(&format!(
             "USE `{database}`; BEGIN; INSERT INTO ledger (what) VALUES ('a{n}'); {change}; INSERT INTO ledger (what) VALUES ('b{n}'); COMMIT"
         ))?;
         expected.insert(n, kinds);
-        if n % 6 == 2 {
+        if n % 6 == 2 || n < QUIET {
             // `target` and `w` are unique: it has to be through before the next one is planted.
             pipeline.wait_for(&executed(source)?)?;
+        }
+        if n < QUIET {
+            continue;
         }
         if n % 6 == 5 {
             pipeline.wait_for(&executed(source)?)?;
@@ -101,7 +117,14 @@ fn killed(source: &MySql, target: &MySql) -> Result<()> {
             running = start()?;
         }
     }
-    load.stop()?;
+    if let Some(load) = load {
+        load.stop()?;
+    }
+    let failed = proxy.commits_failed();
+    ensure!(
+        failed >= u64::from(QUIET / 2),
+        "only {failed} commits failed"
+    );
     faults::proved(&pipeline, source, target, &database)?;
     running.stop()?;
     let journal = journal(&pipeline)?;
