@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use binferry_apply::conflict::Policies;
+use binferry_apply::{Gtids, conflict::Policies};
 use binferry_schemas::{
     address::{Address, Secret},
     filter::TableFilter,
@@ -140,13 +140,17 @@ pub struct Options {
     /// Stop, cleanly, when everything up to there is through.
     #[arg(long, value_name = "now|GTIDSET")]
     pub until: Option<String>,
-    /// The GTID set to wait for; the GTID to skip.
-    #[arg(long, value_name = "GTIDSET")]
+    /// For wait: the GTID set; for skip: the GTID. For run, apply and check: whether target transactions keep the source's GTIDs [default:
+    /// they do not].
+    #[arg(long, value_name = "GTIDSET|preserve")]
     pub gtid: Option<String>,
     /// Who wins a conflict: [TABLES:][KIND,…=]stop|source_wins|target_wins, e.g. 'shop.*:row_differs=source_wins'; may be given several
     /// times, and the last one that fits counts [default: stop].
     #[arg(long, value_name = "RULE")]
     pub on_conflict: Vec<String>,
+    /// Tables of the target whose triggers may run for what is applied: 'shop.audited' [default: none; a trigger stops the start].
+    #[arg(long, value_name = "PATTERNS")]
+    pub allow_triggers: Option<String>,
     /// Replica id at the source; must be unique there [default: chosen and checked].
     #[arg(long, value_name = "N")]
     pub server_id: Option<u32>,
@@ -253,6 +257,7 @@ impl Options {
             from,
             until,
             gtid,
+            allow_triggers,
             server_id,
             site,
             stream,
@@ -414,6 +419,26 @@ impl Options {
         text.trim().parse().map_err(|e| {
             Failure::usage(format!("--gtid: {e}; expected the GTID of one transaction"))
         })
+    }
+
+    /// What the target's transactions are called.
+    pub fn gtids(&self) -> Result<Gtids, Failure> {
+        match self.gtid.as_deref() {
+            None => Ok(Gtids::Own),
+            Some("preserve") => Ok(Gtids::Preserve),
+            Some(_) => Err(Failure::usage(
+                "--gtid: expected preserve; GTIDs are for wait and skip",
+            )),
+        }
+    }
+
+    pub fn allow_triggers(&self) -> Result<Option<TableFilter>, Failure> {
+        (self.allow_triggers.as_deref())
+            .map(|text| {
+                text.parse()
+                    .map_err(|e| Failure::usage(format!("--allow-triggers: {e}")))
+            })
+            .transpose()
     }
 
     pub fn policies(&self) -> Result<Policies, Failure> {

@@ -14,7 +14,8 @@ use binferry_schemas::{
     datum::{self, Value},
     gtid::{Gtid, GtidSet, Tag, Uuid},
     record::{
-        Body, Change, ChangesBuffer, Image, Operation, Start, TableRef, Transaction, WriteSet,
+        Body, Change, ChangesBuffer, ForeignKeys, Image, Operation, Start, TableRef, Transaction,
+        WriteSet,
     },
     row::{Column, ColumnType, KeyPart, RowSchema, Width},
 };
@@ -225,6 +226,7 @@ async fn main() -> Result<()> {
             database: schema.database.clone(),
             table: schema.table.clone(),
             schema: fingerprint,
+            foreign_keys: ForeignKeys::default(),
         });
     }
     let uuid = Uuid::from_u128(1);

@@ -21,9 +21,10 @@ use crate::{
     connection::{self, from_mysql},
     error::ApplyError,
     executor::Executor,
-    options::Options,
+    options::{Gtids, Options},
     planner::Planner,
-    progress,
+    preflight::refuse_triggers,
+    preserve, progress,
     retry::{Verdict, backoff, verdict},
     takeover::{self, Mine},
     workers::Workers,
@@ -66,6 +67,8 @@ struct Session {
     executors: Vec<Executor>,
     limits: Limits,
     state: FoldState,
+    /// With the source's GTIDs preserved: what the target has executed.
+    executed: Option<GtidSet>,
 }
 
 impl Applier {
@@ -75,7 +78,11 @@ impl Applier {
         let mut delays = backoff();
         let mut mine = Mine::default();
         loop {
-            match open(&options, &mut mine).await {
+            let opened = async {
+                refuse_triggers(&options).await?;
+                open(&options, &mut mine).await
+            };
+            match opened.await {
                 Ok(session) => {
                     return Ok(Self {
                         options,
@@ -155,6 +162,7 @@ impl Applier {
             session.state,
             session.limits,
             until.clone(),
+            session.executed,
             units,
         );
         let planner = tokio::spawn(planner.run());
@@ -194,6 +202,10 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
             setting: "super_read_only",
         });
     }
+    if options.gtids == Gtids::Preserve {
+        // Before the stream is taken from whoever has it.
+        preserve::ready(&mut target).await?;
+    }
     progress::create_tables(&mut target.conn).await?;
     journal::create_table(&mut target.conn).await?;
     // A DELETE from a join needs a default database, whichever (ER_NO_DB_ERROR otherwise).
@@ -202,6 +214,11 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
     let count = options.workers.max(1);
     let (owned, state) =
         takeover::take_over(&mut target.conn, &options.stream, count, &**log, mine).await?;
+    // After the takeover no older applier adds to it.
+    let executed = match options.gtids {
+        Gtids::Own => None,
+        Gtids::Preserve => Some(preserve::ready(&mut target).await?),
+    };
     let needs = Fold::resume(state.clone()).1;
     log.register(&reader_name(&options.stream), needs).await?;
     let limits = Limits {
@@ -228,11 +245,14 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
     let executors = targets
         .into_iter()
         .zip(owned)
-        .map(|(target, owner)| Executor::new(target, owner, limits, STALL, court.clone()))
+        .map(|(target, owner)| {
+            Executor::new(target, owner, limits, STALL, court.clone(), options.gtids)
+        })
         .collect();
     Ok(Session {
         executors,
         limits,
         state,
+        executed,
     })
 }

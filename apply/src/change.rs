@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use binferry_schemas::{
     datum::{self, DatumError, Value, Values},
-    record::{Image, Operation},
+    record::{ForeignKeys, Image, Operation},
     row::{ColumnType, RowSchema},
 };
 use bytes::Bytes;
@@ -56,6 +56,8 @@ pub struct RowChange {
     pub before: Option<RowImage>,
     /// The row after; there for inserts and updates.
     pub after: Option<RowImage>,
+    /// What the source's foreign keys had to do with it.
+    pub foreign_keys: ForeignKeys,
     pub place: Arc<Place>,
     /// Its number in its transaction, from 0.
     pub index: u64,
@@ -68,6 +70,7 @@ impl RowChange {
         operation: Operation,
         before: Option<RowImage>,
         after: Option<RowImage>,
+        foreign_keys: ForeignKeys,
         place: Arc<Place>,
     ) -> Result<Self, ApplyError> {
         let mut change = Self {
@@ -75,6 +78,7 @@ impl RowChange {
             operation,
             before,
             after,
+            foreign_keys,
             place,
             index: 0,
         };
@@ -138,6 +142,21 @@ impl RowChange {
             self.after = Some(merged);
         }
         Ok(())
+    }
+
+    /// Must the target's foreign keys neither check it nor cascade?
+    ///
+    /// Where cascades are in the log, a target's own would come on top: they would find rows that REPLACE puts back at once (the source
+    /// lets their children alone), or change rows that the log's next change expects as they were. What a key cascaded may also share an
+    /// event, and its flags, with what the statement itself changed. An INSERT is never cascaded, and cascades nothing, so its parent is
+    /// still asked for.
+    pub fn without_foreign_keys(&self) -> bool {
+        self.mapping.has_foreign_keys
+            && match self.foreign_keys {
+                ForeignKeys::Enforced => false,
+                ForeignKeys::Logged => self.operation != Operation::Insert,
+                ForeignKeys::Unchecked => true,
+            }
     }
 
     pub fn datum_error(&self, source: DatumError) -> ApplyError {

@@ -193,7 +193,7 @@ fn from_fault(fault: Box<ServerFault>, doing: &'static str) -> ApplyError {
         1053 | 1079 | 1152 | 1158..=1161 | 1927 | 3169 | 4031 => ApplyError::Lost {
             reason: fault.to_string(),
         },
-        1044 | 1142 | 1143 | 1227 | 1370 | 3941 => ApplyError::Privilege { fault },
+        1044 | 1142 | 1143 | 1227 | 1370 | 3941 | 6038 => ApplyError::Privilege { fault },
         _ => ApplyError::Server {
             doing,
             place: None,
@@ -230,6 +230,7 @@ pub fn server_fault(answer: mysql_async::ServerError) -> ServerFault {
             | 3024
             | 3159
             | 3955
+            | 6038
     );
     ServerFault {
         code: answer.code,

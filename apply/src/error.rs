@@ -77,6 +77,19 @@ pub enum TableProblem {
     View,
 }
 
+/// Why the source's GTIDs cannot be given to transactions of the target's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PreserveProblem {
+    #[error("the target is a MariaDB, and has no GTIDs of MySQL's")]
+    MariaDbTarget,
+    #[error("transaction {gtid} is of a MariaDB, and the target has no GTIDs of MariaDB's")]
+    MariaDbSource { gtid: Gtid },
+    #[error("gtid_mode of the target is {found}")]
+    Mode { found: String },
+    #[error("the user may not set gtid_next: {fault}")]
+    Privilege { fault: Box<ServerFault> },
+}
+
 /// A DDL statement of the source's that passed, and that the table's next rows depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassedDdl {
@@ -106,6 +119,8 @@ pub enum ApplyError {
     ReadOnly { setting: &'static str },
     #[error("the user lacks a privilege on the target: {fault}")]
     Privilege { fault: Box<ServerFault> },
+    #[error("cannot preserve GTIDs: {problem}")]
+    Preserve { problem: Box<PreserveProblem> },
     #[error("the connection to the target was lost: {reason}")]
     Lost { reason: String },
     #[error("the target refused a statement ({doing}{}{}): {fault}", in_place(.place), in_table(.table))]
@@ -269,6 +284,7 @@ impl Fault for ApplyError {
             | Self::Version { .. }
             | Self::ReadOnly { .. }
             | Self::Privilege { .. }
+            | Self::Preserve { .. }
             | Self::NotPaired { .. }
             | Self::Superseded { .. }
             | Self::NotStarted { .. }
@@ -301,7 +317,25 @@ impl Fault for ApplyError {
             Self::Login { .. } => "check the user in --target and BINFERRY_TARGET_PASSWORD".to_owned(),
             Self::Tls { .. } => "check ?tls= and ?ca= of --target".to_owned(),
             Self::Version { needed, .. } => format!("use a target with {needed} or newer"),
+            Self::ReadOnly {
+                setting: setting @ "read_only",
+            } => format!(
+                "for a standby, GRANT CONNECTION_ADMIN (on MariaDB READ ONLY ADMIN) ON *.* TO the user; otherwise SET GLOBAL {setting} = OFF, or point --target at the writable server"
+            ),
             Self::ReadOnly { setting } => format!("SET GLOBAL {setting} = OFF, or point --target at the writable server"),
+            Self::Preserve { problem } => match &**problem {
+                PreserveProblem::MariaDbTarget | PreserveProblem::MariaDbSource { .. } => {
+                    "leave out --gtid preserve: it is for MySQL on both sides".to_owned()
+                }
+                PreserveProblem::Mode { .. } => {
+                    "SET PERSIST enforce_gtid_consistency = ON, then gtid_mode = OFF_PERMISSIVE, ON_PERMISSIVE and ON in turn".to_owned()
+                }
+                PreserveProblem::Privilege { .. } => "GRANT REPLICATION_APPLIER ON *.* TO the user".to_owned(),
+            },
+            // A tag in a GTID.
+            Self::Privilege { fault } if fault.code == 6038 => {
+                "GRANT TRANSACTION_GTID_TAG ON *.* TO the user".to_owned()
+            }
             Self::Privilege { .. } => {
                 "GRANT SELECT, INSERT, UPDATE, DELETE ON the tables, and CREATE, SELECT, INSERT, UPDATE, DELETE ON binferry.* to the user"
                     .to_owned()
@@ -323,7 +357,9 @@ impl Fault for ApplyError {
                 TableProblem::Narrow { column, needed, .. } => format!("ALTER TABLE … MODIFY {column} {needed} on the target"),
                 TableProblem::Required { column } => format!("give the column {column} a default, or let it be NULL"),
                 TableProblem::Key { columns } => format!("ALTER TABLE … ADD PRIMARY KEY ({}) on the target", columns.join(", ")),
-                TableProblem::Trigger { trigger } => format!("DROP TRIGGER {trigger} on the target"),
+                TableProblem::Trigger { trigger } => format!(
+                    "DROP TRIGGER {trigger} on the target; or, if what it does is wanted, --allow-triggers with the table's name"
+                ),
                 TableProblem::Engine { .. } => "ALTER TABLE … ENGINE = InnoDB on the target".to_owned(),
                 TableProblem::View => "replace the view by a table".to_owned(),
             },

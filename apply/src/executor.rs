@@ -14,7 +14,9 @@ use crate::{
     conflict::{self, Court},
     connection::{KEEPALIVE, Target, from_mysql},
     error::ApplyError,
+    options::Gtids,
     plan::{Group, Part},
+    preserve::{self, Name},
     progress::{self, Ownership},
     retry::{Verdict, verdict},
     turns::{Turn, Turns},
@@ -39,6 +41,9 @@ pub struct Executor {
     deciding: u64,
     /// And in those that were committed since they were asked for.
     decided: u64,
+    gtids: Gtids,
+    /// Of the open transaction, or the next one, when it is to have the source's.
+    name: Option<Name>,
 }
 
 /// How a group ended.
@@ -92,6 +97,7 @@ impl Executor {
         limits: Limits,
         stall: Duration,
         court: Court,
+        gtids: Gtids,
     ) -> Self {
         Self {
             target,
@@ -103,6 +109,8 @@ impl Executor {
             court,
             deciding: 0,
             decided: 0,
+            gtids,
+            name: None,
         }
     }
 
@@ -114,6 +122,7 @@ impl Executor {
     /// Applies a group beside others, and commits it in its turn.
     pub async fn group(&mut self, group: &Group, turns: &Turns) -> Result<Outcome, ApplyError> {
         let started = Instant::now();
+        self.name = group.name.as_deref().copied();
         let outcome = tokio::select! {
             biased;
             outcome = self.in_turn(group, turns) => outcome,
@@ -247,6 +256,11 @@ impl Executor {
         let mut head = Vec::new();
         let mut rows = Vec::new();
         if part.first {
+            self.name = part.name;
+            if let Some(name) = &self.name {
+                name.put(&mut head);
+                rows.push(None);
+            }
             head.extend_from_slice(b"START TRANSACTION;");
             progress::put_claim(&mut head, &self.owner);
             head.push(b';');
@@ -254,9 +268,11 @@ impl Executor {
         }
         head.extend_from_slice(b"SAVEPOINT part");
         rows.push(None);
-        self.packet(head, &rows)
-            .await
-            .map_err(|failure| self.plain(failure))?;
+        match self.packet(head, &rows).await {
+            Ok(()) => {}
+            Err(Failure::Rows { .. }) => return Err(self.not_ours().await),
+            Err(failure) => return Err(self.plain(failure)),
+        }
         if part.first {
             self.open = Some(self.owner.version + 1);
         }
@@ -290,10 +306,37 @@ impl Executor {
     /// Begins the target transaction with the progress statement, and runs the statements.
     async fn fast(&mut self, state: &FoldState, statements: &[Statement]) -> Result<(), Failure> {
         let mut head = Vec::with_capacity(512);
+        let mut rows = Vec::with_capacity(3);
+        if let Some(name) = &self.name {
+            name.put(&mut head);
+            rows.push(None);
+        }
         head.extend_from_slice(b"START TRANSACTION;");
         progress::put_statement(&mut head, &self.owner, state);
+        rows.extend([None, Some(1)]);
         self.open = Some(self.owner.version + 1);
-        self.statements(head, vec![None, Some(1)], statements).await
+        match self.statements(head, rows, statements).await {
+            Err(Failure::Error(ApplyError::Superseded { .. })) => Err(self.not_ours().await.into()),
+            other => other,
+        }
+    }
+
+    /// The progress statement has found no row: somebody else has taken over, or applied the transaction.
+    async fn not_ours(&mut self) -> ApplyError {
+        let Some(name) = self.name else {
+            return self.superseded();
+        };
+        if let Err(error) = self.roll_back().await {
+            return error;
+        }
+        match preserve::is_executed(&mut self.target.conn, name.gtid).await {
+            // The next attempt asks again what is executed.
+            Ok(true) => ApplyError::Lost {
+                reason: format!("transaction {} has come by another way", name.gtid),
+            },
+            Ok(false) => self.superseded(),
+            Err(error) => error,
+        }
     }
 
     /// Packs statements into packets and runs them; `head` goes first, and is to find `rows`.
@@ -383,7 +426,7 @@ impl Executor {
 
     async fn commit(&mut self) -> Result<(), ApplyError> {
         let version = self.open.take();
-        match self.simple("COMMIT").await {
+        match self.end("COMMIT").await {
             Ok(()) => {
                 if let Some(version) = version {
                     self.owner.version = version;
@@ -401,7 +444,18 @@ impl Executor {
     pub async fn roll_back(&mut self) -> Result<(), ApplyError> {
         self.open = None;
         self.deciding = 0;
-        self.simple("ROLLBACK").await
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(&mut self, how: &str) -> Result<(), ApplyError> {
+        match self.gtids {
+            Gtids::Own => self.simple(how).await,
+            Gtids::Preserve => {
+                let sql = format!("{how};{}", preserve::AUTOMATIC);
+                let ended = self.packet(sql.into_bytes(), &[None, None]).await;
+                ended.map_err(|failure| self.plain(failure))
+            }
+        }
     }
 
     pub fn in_transaction(&self) -> bool {

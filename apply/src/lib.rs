@@ -25,6 +25,7 @@ mod place;
 mod plan;
 mod planner;
 mod preflight;
+mod preserve;
 mod progress;
 mod render;
 mod retry;
@@ -38,9 +39,9 @@ mod workers;
 pub use self::{
     applier::{Applier, Outcome, Progress, reader_name},
     conflict::{Conflict, ConflictKind},
-    error::{ApplyError, PassedDdl, Place, ServerFault, TableName, TableProblem},
-    options::{GroupLimits, Options},
-    preflight::preflight,
+    error::{ApplyError, PassedDdl, Place, PreserveProblem, ServerFault, TableName, TableProblem},
+    options::{GroupLimits, Gtids, Options},
+    preflight::{Wanted, preflight},
     progress::TargetProgress,
     skip::{Skipped, skip},
 };

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use binferry_schemas::address::Address;
+use binferry_schemas::{address::Address, filter::TableFilter};
 use binferry_transport::log::Log;
 
 use crate::conflict::Policies;
@@ -18,6 +18,9 @@ pub struct Options {
     pub workers: u32,
     /// Who wins where a change does not fit the target's rows.
     pub policies: Arc<Policies>,
+    pub gtids: Gtids,
+    /// Tables whose triggers on the target may do what they do.
+    pub triggers: Option<TableFilter>,
     /// How long to go on trying, without any progress, to reach a target that is out of reach.
     pub patience: Duration,
 }
@@ -31,6 +34,8 @@ impl Options {
             group: GroupLimits::default(),
             workers: 4,
             policies: Arc::default(),
+            gtids: Gtids::default(),
+            triggers: None,
             patience: Duration::from_secs(300),
         }
     }
@@ -38,6 +43,16 @@ impl Options {
 
 /// Of the log's records that are being applied at once. Rendered, they take several times as much.
 const UNDER_WAY: usize = 16 << 20;
+
+/// What target transactions are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Gtids {
+    /// As the target calls them.
+    #[default]
+    Own,
+    /// As the source does, one for one.
+    Preserve,
+}
 
 /// At most so much of a backlog shares a target transaction. A single transaction may be larger.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use binferry_schemas::record::{FoldState, Head, Offset};
 use binferry_transport::fold::Fold;
 
-use crate::{batch::Statement, change::RowChange, error::ApplyError};
+use crate::{batch::Statement, change::RowChange, error::ApplyError, preserve::Name};
 
 #[derive(Debug)]
 pub enum Unit {
@@ -32,6 +32,8 @@ pub struct Group {
     /// For each change: it waits until the groups before are committed.
     pub late: Vec<bool>,
     pub transactions: Vec<TransactionEnd>,
+    /// Of its only transaction, when it is to keep it.
+    pub name: Option<Box<Name>>,
     pub history: History,
     /// The fold after the group.
     pub state: Box<FoldState>,
@@ -89,6 +91,7 @@ impl Group {
 #[derive(Debug)]
 pub struct Part {
     pub first: bool,
+    pub name: Option<Name>,
     pub changes: Vec<RowChange>,
     pub statements: Vec<Statement>,
     /// With the last part: the fold after the transaction.

@@ -33,6 +33,7 @@ use crate::{
     joiner::Joiner,
     options::{GroupLimits, Options},
     plan::{End, Group, History, Part, TransactionEnd, Unit},
+    preserve::{self, Name},
     tables::Tables,
 };
 
@@ -52,6 +53,8 @@ pub struct Planner {
     limits: Limits,
     group: GroupLimits,
     until: Option<GtidSet>,
+    /// With the source's GTIDs preserved: what the target has executed.
+    executed: Option<GtidSet>,
     out: mpsc::Sender<Unit>,
     tracker: Tracker,
     pending: Pending,
@@ -67,12 +70,21 @@ struct Pending {
     bytes: usize,
     transactions: Vec<TransactionEnd>,
     history: History,
+    /// Of its only transaction, when that keeps the source's.
+    name: Option<Name>,
     /// There is something to store, be it only how far the log is read.
     due: bool,
 }
 
 /// Why planning ends without an error of its own: nobody takes the units any more.
 struct Closed;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    ToDo,
+    /// The target has it, by another way.
+    Executed,
+}
 
 enum Stop {
     Closed,
@@ -98,21 +110,22 @@ impl Planner {
         state: FoldState,
         limits: Limits,
         until: Option<GtidSet>,
+        executed: Option<GtidSet>,
         out: mpsc::Sender<Unit>,
     ) -> Self {
-        let log = Arc::clone(&options.log);
         let workers = options.workers.max(1) as usize;
         let sent = state.offset;
         let fold = Fold::resume(state).0;
         Self {
-            strangers: Strangers::new(&*log),
-            tables: Tables::new(Arc::clone(&log), options.address.clone()),
-            log,
+            strangers: Strangers::new(&*options.log),
+            tables: Tables::new(options),
+            log: Arc::clone(&options.log),
             taken: fold.clone(),
             fold,
             limits,
             group: options.group.of_one(workers),
             until,
+            executed,
             out,
             tracker: Tracker::new(workers),
             pending: Pending::default(),
@@ -230,6 +243,7 @@ impl Planner {
         };
         if outcome == Outcome::Prepared {
             // It counts, and changes nothing before its XA COMMIT.
+            self.named(head).await?;
             self.accepted();
             return Ok(());
         }
@@ -245,10 +259,20 @@ impl Planner {
         if !last {
             return Ok(());
         }
+        if self.named(head).await? == Named::Executed {
+            if let Body::Ddl(ddl) = Record::decode(&bytes).map_err(broken)?.body {
+                let (gtid, statement) = (ddl.transaction.gtid, ddl.statement);
+                (self.tables).forget(&ddl.tables, PassedDdl { gtid, statement });
+            }
+            self.accepted();
+            return Ok(());
+        }
         if first < offset {
             let end = self.fold.state().clone();
+            // Of the parts, not of what is pending.
+            let name = self.pending.name.take();
             self.flush().await?;
-            self.stream(first, offset, head, end).await?;
+            self.stream(first, offset, head, end, name).await?;
             self.sent_now();
         } else {
             let block = Bytes::from(bytes);
@@ -269,13 +293,36 @@ impl Planner {
         Ok(())
     }
 
+    /// Where GTIDs are preserved, a transaction has a group of its own, with its name; those that the target has executed share one without.
+    async fn named(&mut self, head: &RecordHead) -> Result<Named, Stop> {
+        let (Some(executed), Some(transaction)) = (&self.executed, head.transaction()) else {
+            return Ok(Named::ToDo);
+        };
+        preserve::refuse_foreign(transaction.gtid)?;
+        let is_executed = executed.contains(&transaction.gtid);
+        if self.pending.due && !(is_executed && self.pending.name.is_none()) {
+            self.flush().await?;
+        }
+        if is_executed {
+            if self.pending.transactions.len() >= self.group.transactions {
+                self.flush().await?;
+            }
+            return Ok(Named::Executed);
+        }
+        self.pending.name = Some(Name::from(transaction));
+        Ok(Named::ToDo)
+    }
+
     /// A statement that defines tables, in its place among the changes.
     async fn ddl(&mut self, offset: Offset, ddl: Ddl) -> Result<(), Stop> {
         let gtid = ddl.transaction.gtid;
         match ddl.effect {
             DdlEffect::None => {}
             DdlEffect::Define => {
-                self.flush().await?;
+                // One that has a name has a group of its own.
+                if self.executed.is_none() {
+                    self.flush().await?;
+                }
                 let statement = ddl.statement;
                 (self.tables).forget(&ddl.tables, PassedDdl { gtid, statement });
             }
@@ -342,6 +389,7 @@ impl Planner {
         last: Offset,
         head: &RecordHead,
         end: FoldState,
+        name: Option<Name>,
     ) -> Result<(), Stop> {
         let Some(gtid) = gtid_of(head) else {
             return Err(Stop::Failed(ApplyError::Defect(
@@ -399,6 +447,7 @@ impl Planner {
                 }
                 let part = Part {
                     first: !std::mem::replace(&mut begun, true),
+                    name,
                     statements: batch::in_order(&changes, &self.limits)?,
                     changes,
                     end: ends.then(|| Box::new(end.clone())),
@@ -451,7 +500,8 @@ impl Planner {
                 continue;
             };
             let place = Arc::clone(place);
-            let mut change = RowChange::new(mapping, change.operation, before, after, place)?;
+            let keys = table.foreign_keys;
+            let mut change = RowChange::new(mapping, change.operation, before, after, keys, place)?;
             change.index = joiner.index();
             out.push(change);
         }
@@ -464,6 +514,7 @@ impl Planner {
             touches,
             transactions,
             history,
+            name,
             ..
         } = std::mem::take(&mut self.pending);
         self.sent_now();
@@ -474,6 +525,7 @@ impl Planner {
             late,
             transactions,
             history,
+            name: name.map(Box::new),
             state: Box::new(self.taken.state().clone()),
         })
     }

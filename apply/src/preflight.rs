@@ -1,26 +1,41 @@
 //! Is a target fit to be applied to? Settings and privileges, each with its remedy.
 
+mod active;
+mod grants;
+
 use binferry_schemas::{
     address::Address,
     fault::Fault,
+    filter::TableFilter,
     finding::{Finding, Severity},
 };
 use mysql_async::{Conn, prelude::Queryable};
 
+pub(crate) use self::active::refuse_triggers;
+use self::grants::Grants;
 use crate::{
     connection::{self, Target, from_mysql},
     error::ApplyError,
+    options::Gtids,
+    preserve,
 };
 
 const DOING: &str = "checking the target";
 /// Rows of the log's default record size fit, with escapes and both images.
 const SMALL_PACKET: u64 = 8 << 20;
 
-/// Looks at a target. `is_captured` tells whether the stream carries a table.
-pub async fn preflight(
-    address: &Address,
-    is_captured: impl Fn(&str, &str) -> bool,
-) -> Vec<Finding> {
+/// What the target is wanted for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// What the stream carries.
+    pub tables: &'a TableFilter,
+    /// Tables whose triggers may do what they do.
+    pub triggers: Option<&'a TableFilter>,
+    pub gtids: Gtids,
+}
+
+/// Looks at a target.
+pub async fn preflight(address: &Address, wanted: &Wanted<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut target = match connection::connect(address).await {
         Ok(target) => target,
@@ -36,18 +51,73 @@ pub async fn preflight(
         reason: "the server answers and its version will do".to_owned(),
         remedy: None,
     });
-    if let Err(error) = settings(&mut target, &mut findings).await {
+    let grants = match Grants::read(&mut target.conn).await {
+        Ok(grants) => grants,
+        Err(error) => {
+            findings.push(from_error("privileges", &error));
+            return findings;
+        }
+    };
+    if let Err(error) = settings(&mut target, &grants, &mut findings).await {
         findings.push(from_error("settings", &error));
     }
-    if let Err(error) = privileges(&mut target.conn, &mut findings).await {
+    let conn = &mut target.conn;
+    if let Err(error) = privileges(conn, &grants, &mut findings).await {
         findings.push(from_error("privileges", &error));
     }
-    if let Err(error) = triggers(&mut target.conn, is_captured, &mut findings).await {
+    let is_captured = |database: &str, table: &str| wanted.tables.matches(database, table);
+    if let Err(error) =
+        active::triggers(conn, &grants, is_captured, wanted.triggers, &mut findings).await
+    {
         findings.push(from_error("triggers", &error));
+    }
+    if let Err(error) = active::events(conn, &grants, &mut findings).await {
+        findings.push(from_error("events", &error));
+    }
+    if wanted.gtids == Gtids::Preserve {
+        names(&mut target, &grants, &mut findings).await;
     }
     // The session ends either way.
     let _ = target.conn.disconnect().await;
     findings
+}
+
+/// What `--gtid preserve` needs.
+async fn names(target: &mut Target, grants: &Grants, findings: &mut Vec<Finding>) {
+    match preserve::ready(target).await {
+        Err(error) => findings.push(from_error("--gtid preserve", &error)),
+        Ok(_) => findings.push(Finding {
+            severity: Severity::Fine,
+            subject: "--gtid preserve".to_owned(),
+            found: "ready".to_owned(),
+            reason: "the target takes the source's GTIDs".to_owned(),
+            remedy: None,
+        }),
+    }
+    let logged: Result<Option<(bool, bool)>, _> = target
+        .conn
+        .query_first("SELECT @@global.log_bin, @@global.log_replica_updates")
+        .await;
+    if let Ok(Some((log_bin, updates))) = logged
+        && !(log_bin && updates)
+    {
+        findings.push(Finding {
+            severity: Severity::Info,
+            subject: "log_bin, log_replica_updates".to_owned(),
+            found: "not both ON".to_owned(),
+            reason: "replicas can hang below the target only when it logs all that it has, from either feeder".to_owned(),
+            remedy: Some("log_bin and log_replica_updates = ON in its configuration file".to_owned()),
+        });
+    }
+    if !grants.has(&["*.*"], "TRANSACTION_GTID_TAG") {
+        findings.push(Finding {
+            severity: Severity::Info,
+            subject: "TRANSACTION_GTID_TAG".to_owned(),
+            found: "not granted".to_owned(),
+            reason: "a transaction whose GTID has a tag (MySQL 8.3 and newer, where tags are used) could not be applied".to_owned(),
+            remedy: Some("GRANT TRANSACTION_GTID_TAG ON *.* TO the user".to_owned()),
+        });
+    }
 }
 
 fn from_error(subject: &str, error: &ApplyError) -> Finding {
@@ -60,7 +130,11 @@ fn from_error(subject: &str, error: &ApplyError) -> Finding {
     }
 }
 
-async fn settings(target: &mut Target, findings: &mut Vec<Finding>) -> Result<(), ApplyError> {
+async fn settings(
+    target: &mut Target,
+    grants: &Grants,
+    findings: &mut Vec<Finding>,
+) -> Result<(), ApplyError> {
     let (conn, dialect) = (&mut target.conn, target.dialect);
     let fail = |error| from_mysql(error, DOING);
     let row: Option<(String, u64, String)> = conn
@@ -100,6 +174,18 @@ async fn settings(target: &mut Target, findings: &mut Vec<Finding>) -> Result<()
             "nobody can write to the target",
             Some("SET GLOBAL super_read_only = OFF"),
         );
+    } else if read_only
+        && [dialect.writes_despite_read_only(), "SUPER"]
+            .iter()
+            .any(|privilege| grants.has(&["*.*"], privilege))
+    {
+        add(
+            Severity::Fine,
+            "read_only",
+            "ON".to_owned(),
+            "as a standby should be: the applier may write, and others may not",
+            None,
+        );
     } else if read_only {
         add(
             Severity::Warning,
@@ -110,7 +196,7 @@ async fn settings(target: &mut Target, findings: &mut Vec<Finding>) -> Result<()
                 dialect.writes_despite_read_only()
             ),
             Some(&format!(
-                "SET GLOBAL read_only = OFF, or GRANT {} ON *.* TO the user",
+                "GRANT {} ON *.* TO the user; or SET GLOBAL read_only = OFF",
                 dialect.writes_despite_read_only()
             )),
         );
@@ -156,27 +242,13 @@ async fn settings(target: &mut Target, findings: &mut Vec<Finding>) -> Result<()
     Ok(())
 }
 
-/// Privileges are taken from SHOW GRANTS, as far as the text of global and database grants tells; tables' own grants show when applying.
-async fn privileges(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<(), ApplyError> {
+async fn privileges(
+    conn: &mut Conn,
+    grants: &Grants,
+    findings: &mut Vec<Finding>,
+) -> Result<(), ApplyError> {
     const NEEDED: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
-    let grants: Vec<String> = conn
-        .query("SHOW GRANTS")
-        .await
-        .map_err(|error| from_mysql(error, DOING))?;
-    let has = |scopes: &[&str], privilege: &str| {
-        grants.iter().any(|grant| {
-            let Some((list, scope)) = grant
-                .strip_prefix("GRANT ")
-                .and_then(|rest| rest.split_once(" ON "))
-            else {
-                return false;
-            };
-            let listed = list
-                .split(", ")
-                .any(|item| item == privilege || item == "ALL PRIVILEGES");
-            listed && (scopes.is_empty() || scopes.iter().any(|wanted| scope.starts_with(wanted)))
-        })
-    };
+    let has = |scopes: &[&str], privilege: &str| grants.has(scopes, privilege);
     let exists: Option<u64> = conn
         .query_first("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'binferry' AND table_name IN ('progress', 'conflict')")
         .await
@@ -215,31 +287,5 @@ async fn privileges(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<(), 
             ),
         }
     });
-    Ok(())
-}
-
-async fn triggers(
-    conn: &mut Conn,
-    is_captured: impl Fn(&str, &str) -> bool,
-    findings: &mut Vec<Finding>,
-) -> Result<(), ApplyError> {
-    let rows: Vec<(String, String, String)> = conn
-        .query(
-            "SELECT event_object_schema, event_object_table, trigger_name FROM information_schema.triggers \
-             WHERE event_object_schema NOT IN ('sys', 'mysql')",
-        )
-        .await
-        .map_err(|error| from_mysql(error, DOING))?;
-    for (database, table, trigger) in rows {
-        if is_captured(&database, &table) {
-            findings.push(Finding {
-                severity: Severity::Blocking,
-                subject: format!("trigger {database}.{trigger}"),
-                found: format!("on {database}.{table}"),
-                reason: "it would change rows that the log carries as well".to_owned(),
-                remedy: Some(format!("DROP TRIGGER {database}.{trigger}")),
-            });
-        }
-    }
     Ok(())
 }

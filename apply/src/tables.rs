@@ -6,13 +6,15 @@ use std::{
 };
 
 use binferry_schemas::{
-    address::Address, fingerprint::Fingerprint, record::TableRef, row::RowSchema,
+    address::Address, filter::TableFilter, fingerprint::Fingerprint, record::TableRef,
+    row::RowSchema,
 };
 use binferry_transport::log::Log;
 
 use crate::{
     connection::{self, Target},
     error::{ApplyError, PassedDdl, Place, TableName, TableProblem},
+    options::Options,
     target::{catalog, mapping::Mapping},
 };
 
@@ -20,6 +22,8 @@ use crate::{
 pub struct Tables {
     log: Arc<dyn Log>,
     address: Address,
+    /// Tables whose triggers may do what they do.
+    triggers: Option<TableFilter>,
     /// For reading the catalog; opened when it is needed.
     target: Option<Target>,
     mappings: HashMap<(TableName, Fingerprint), Arc<Mapping>>,
@@ -29,10 +33,11 @@ pub struct Tables {
 }
 
 impl Tables {
-    pub fn new(log: Arc<dyn Log>, address: Address) -> Self {
+    pub fn new(options: &Options) -> Self {
         Self {
-            log,
-            address,
+            log: Arc::clone(&options.log),
+            address: options.address.clone(),
+            triggers: options.triggers.clone(),
             target: None,
             mappings: HashMap::new(),
             passed: HashMap::new(),
@@ -86,7 +91,13 @@ impl Tables {
         let found = self.look_up(&key.0).await?;
         let mapping = match found {
             None => Err(TableProblem::Missing),
-            Some(found) => Mapping::new(Arc::new(schema), &found),
+            Some(mut found) => {
+                let (database, table) = (&key.0.database, &key.0.table);
+                if (self.triggers.as_ref()).is_some_and(|tables| tables.matches(database, table)) {
+                    found.trigger = None;
+                }
+                Mapping::new(Arc::new(schema), &found)
+            }
         };
         let mapping = mapping.map_err(|problem| ApplyError::Table {
             after: self.passed.get(&key.0).cloned().map(Box::new),

@@ -12,7 +12,10 @@ use binferry_capture::decode::{Decoded, TableMap, TablePlan};
 use binferry_fuzz::{Target, check};
 use binferry_schemas::{
     gtid::{Gtid, Uuid},
-    record::{Body, ChangesBuffer, Header, Incarnation, Record, TableRef, Transaction, WriteSet},
+    record::{
+        Body, ChangesBuffer, ForeignKeys, Header, Incarnation, Record, TableRef, Transaction,
+        WriteSet,
+    },
     row::ColumnType,
 };
 
@@ -146,6 +149,7 @@ fn records(
                 database: map.database().into(),
                 table: map.table().into(),
                 schema,
+                foreign_keys: ForeignKeys::default(),
             }],
             changes: changes.as_changes(),
         }),

@@ -72,6 +72,13 @@ impl TableFilter {
             && !self.exclude.iter().any(hit)
     }
 
+    /// Whether the table is carried by a pattern that says something of its database: it is not just one of all.
+    pub fn names(&self, database: &str, table: &str) -> bool {
+        self.matches(database, table)
+            && (self.include.iter())
+                .any(|pattern| pattern.matches(database, table) && !pattern.database.is_any())
+    }
+
     /// Whether a statement about `table` may change a carried one. An empty table name stands for the whole database: then whether an
     /// including pattern may match any of its tables.
     pub fn touches(&self, database: &str, table: &str) -> bool {
@@ -248,6 +255,11 @@ impl Glob {
         Some(Self(pieces))
     }
 
+    /// `*` alone.
+    fn is_any(&self) -> bool {
+        self.0.len() > 1 && self.0.iter().all(String::is_empty)
+    }
+
     fn literal(&self) -> Option<&str> {
         match self.0.as_slice() {
             [only] => Some(only),
@@ -334,6 +346,21 @@ mod tests {
 
     fn filter(text: &str) -> TableFilter {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn tables_that_are_named() {
+        for (text, named) in [
+            ("shop.*", true),
+            ("sh*.items", true),
+            ("*.items", false),
+            ("*.*", false),
+            ("shop.*,!shop.items", false),
+        ] {
+            assert_eq!(filter(text).names("shop", "items"), named, "{text}");
+        }
+        let all = TableFilter::default();
+        assert!(!all.names("shop", "items") && !filter(&all.to_string()).names("shop", "items"));
     }
 
     #[test]

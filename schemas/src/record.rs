@@ -31,7 +31,7 @@ pub use self::{
     heartbeat::{Counts, Heartbeat},
     start::Start,
     transaction::{Transaction, TransactionHead},
-    write_set::{TableRef, WriteSet},
+    write_set::{ForeignKeys, TableRef, WriteSet},
     xa::{PreparedHead, XaEnd, XaPrepared, Xid},
 };
 use crate::{fingerprint::Fingerprint, gtid::Uuid};
@@ -39,7 +39,7 @@ use crate::{fingerprint::Fingerprint, gtid::Uuid};
 /// The published schema of a record.
 pub const ENVELOPE_SCHEMA: &str = include_str!("../binferry.avsc");
 /// CRC-64-AVRO of the parsing canonical form of [`ENVELOPE_SCHEMA`].
-pub const ENVELOPE_FINGERPRINT: Fingerprint = Fingerprint(0xa3f0_59db_1237_b9a5);
+pub const ENVELOPE_FINGERPRINT: Fingerprint = Fingerprint(0x28c3_4c12_bc17_b034);
 /// The published schema of a [`FoldState`] that stands on its own.
 pub const FOLD_SCHEMA: &str = include_str!("../fold.avsc");
 /// CRC-64-AVRO of the parsing canonical form of [`FOLD_SCHEMA`].
@@ -50,12 +50,15 @@ pub const FOLD_FINGERPRINT: Fingerprint = Fingerprint(0x1c36_862a_02cc_81cf);
 enum Version {
     /// `binferry.v1.avsc` and `fold.v1.avsc`.
     One,
-    /// Adds XA transactions, and the counts in heartbeats.
+    /// `binferry.v2.avsc` and `fold.avsc`: adds XA transactions, and the counts in heartbeats.
     Two,
+    /// Adds what foreign keys had to do with changes. The fold's schema is that of version 2.
+    Three,
 }
 
-const ENVELOPE_VERSIONS: [(Fingerprint, Version); 2] = [
-    (ENVELOPE_FINGERPRINT, Version::Two),
+const ENVELOPE_VERSIONS: [(Fingerprint, Version); 3] = [
+    (ENVELOPE_FINGERPRINT, Version::Three),
+    (Fingerprint(0xa3f0_59db_1237_b9a5), Version::Two),
     (Fingerprint(0x29f3_a99e_011d_5749), Version::One),
 ];
 const FOLD_VERSIONS: [(Fingerprint, Version); 2] = [

@@ -47,6 +47,8 @@ pub async fn apply_from(
     wanted.patience = options.retry_for()?;
     wanted.workers = options.workers()?;
     wanted.policies = Arc::new(options.policies()?);
+    wanted.gtids = options.gtids()?;
+    wanted.triggers = options.allow_triggers()?;
     let applier = tokio::select! {
         biased;
         () = cancel.cancelled() => return Ok(()),

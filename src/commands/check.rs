@@ -39,8 +39,13 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
         all.extend(findings.into_iter().map(|finding| ("source", finding)));
     }
     if options.target.is_some() {
-        let is_captured = |database: &str, table: &str| filter.matches(database, table);
-        let findings = binferry_apply::preflight(&options.target()?, is_captured).await;
+        let triggers = options.allow_triggers()?;
+        let wanted = binferry_apply::Wanted {
+            tables: &filter,
+            triggers: triggers.as_ref(),
+            gtids: options.gtids()?,
+        };
+        let findings = binferry_apply::preflight(&options.target()?, &wanted).await;
         all.extend(findings.into_iter().map(|finding| ("target", finding)));
     }
     let mut readable = options.log.is_some();

@@ -19,6 +19,8 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
     options.target()?;
     options.policies()?;
     options.workers()?;
+    options.gtids()?;
+    options.allow_triggers()?;
     let cancel = stop::on_signal()?;
     let until = capture::until(&options).await?;
     let capturing = capture::options(&options, until.clone())?;

@@ -24,7 +24,7 @@ pub fn users(source: &MySql, target: &MySql, database: &str) -> Result<()> {
     ))?;
     target.sql(&format!(
         "CREATE USER IF NOT EXISTS {TARGET_USER}@'%' IDENTIFIED BY '{quoted}';
-         GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.* TO {TARGET_USER}@'%';
+         GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON `{database}`.* TO {TARGET_USER}@'%';
          GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON binferry.* TO {TARGET_USER}@'%'"
     ))?;
     Ok(())

@@ -265,6 +265,7 @@ pub fn in_order(changes: &[RowChange], limits: &Limits) -> Result<Vec<Statement>
     let mut keys: HashSet<Vec<u8>> = HashSet::new();
     for (change, (before, after)) in changes.iter().zip(&rows) {
         let mapping = &change.mapping;
+        let unchecked = change.without_foreign_keys();
         let mut alone = false;
         let mut key = None;
         if let Some(before) = before {
@@ -273,7 +274,7 @@ pub fn in_order(changes: &[RowChange], limits: &Limits) -> Result<Vec<Statement>
                 _ if mapping.order == Order::Keyless => true,
                 Some(after) => mapping.moves(&old, &after.values()?),
                 // A cascade may have deleted the next row of the run.
-                None => matches!(mapping.order, Order::Logged | Order::Related),
+                None => !unchecked && matches!(mapping.order, Order::Logged | Order::Related),
             };
             key = Some(
                 mapping
@@ -284,6 +285,7 @@ pub fn in_order(changes: &[RowChange], limits: &Limits) -> Result<Vec<Statement>
         let goes_on = !alone
             && run.as_ref().is_some_and(|run| {
                 Arc::ptr_eq(run.mapping, mapping)
+                    && run.unchecked == unchecked
                     && run.kind == Some(kind(before.is_some(), after.is_some()))
             })
             && key.as_ref().is_none_or(|key| !keys.contains(key));
@@ -293,7 +295,11 @@ pub fn in_order(changes: &[RowChange], limits: &Limits) -> Result<Vec<Statement>
             }
             keys.clear();
         }
-        let current = run.get_or_insert_with(|| Run::new(mapping, limits));
+        let current = run.get_or_insert_with(|| {
+            let mut run = Run::new(mapping, limits);
+            run.unchecked = unchecked;
+            run
+        });
         current.push(before.as_ref(), after.as_ref(), &mut out)?;
         keys.extend(key);
         if alone && let Some(mut run) = run.take() {
@@ -323,6 +329,7 @@ pub fn one(change: &RowChange, limits: &Limits) -> Result<Statement, ApplyError>
         &change.place,
         before.as_deref(),
         after.as_deref(),
+        change.without_foreign_keys(),
         limits,
     )
 }

@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use binferry_schemas::record::ForeignKeys;
+
 use super::{folds_exactly, images};
 use crate::{change::RowChange, error::ApplyError, target::mapping::Order};
 
@@ -19,7 +21,12 @@ pub fn parents_first<'a>(
         let (mapping, keys) = (&change.mapping, &change.mapping.keys);
         let calm = match mapping.order {
             Order::Folded => continue,
-            Order::Related => is_calm(change)? && folds_exactly(change)?,
+            Order::Related => {
+                // What was done without checks need not fit any order with them.
+                change.foreign_keys != ForeignKeys::Unchecked
+                    && is_calm(change)?
+                    && folds_exactly(change)?
+            }
             // Relatives that can't be sorted keep the others in the log's order.
             Order::Logged | Order::Keyless => mapping.is_leaf && keys.parents().next().is_none(),
         };

@@ -8,9 +8,12 @@ use super::{Limits, Statement, image::Image};
 use crate::{
     change::Row,
     error::{ApplyError, Place},
-    render::statement::{
-        self, Unrenderable, begin_insert, is_lax_row, is_plain_row, put_delete, put_delete_join,
-        put_insert, put_insert_row, put_update, put_update_join,
+    render::{
+        checks::without_foreign_keys,
+        statement::{
+            self, Unrenderable, begin_insert, is_lax_row, is_plain_row, put_delete,
+            put_delete_join, put_insert, put_insert_row, put_update, put_update_join,
+        },
     },
     target::mapping::{Mapping, Order},
 };
@@ -20,6 +23,7 @@ pub fn single(
     place: &Arc<Place>,
     before: Option<&[Option<Value<'_>>]>,
     after: Option<&[Option<Value<'_>>]>,
+    unchecked: bool,
     limits: &Limits,
 ) -> Result<Statement, ApplyError> {
     let mut sql = Vec::new();
@@ -30,6 +34,9 @@ pub fn single(
         (None, None) => Ok(()),
     }
     .map_err(|error| value_error(error, mapping, place))?;
+    if unchecked {
+        sql = without_foreign_keys(mapping.dialect, sql);
+    }
     if sql.len() + PACKET_MARGIN > limits.packet {
         return Err(ApplyError::RowTooLarge {
             place: Arc::clone(place),
@@ -75,6 +82,8 @@ type Shape<'a> = [Option<&'a [u8]>; 2];
 pub struct Run<'a> {
     pub mapping: &'a Arc<Mapping>,
     limits: &'a Limits,
+    /// Its statements run without the target's foreign keys.
+    pub unchecked: bool,
     pub kind: Option<Kind>,
     bytes: usize,
     place: Option<&'a Arc<Place>>,
@@ -90,6 +99,7 @@ impl<'a> Run<'a> {
         Self {
             mapping,
             limits,
+            unchecked: false,
             kind: None,
             bytes: 0,
             place: None,
@@ -141,6 +151,7 @@ impl<'a> Run<'a> {
                 place,
                 before.as_deref(),
                 after.as_deref(),
+                self.unchecked,
                 self.limits,
             )?);
             return Ok(());
@@ -184,6 +195,7 @@ impl<'a> Run<'a> {
                     place,
                     before.map(Vec::as_slice),
                     after.map(Vec::as_slice),
+                    self.unchecked,
                     self.limits,
                 )?);
                 self.clear();
@@ -208,6 +220,9 @@ impl<'a> Run<'a> {
             }
         };
         result.map_err(|error: statement::Unrenderable| value_error(error, self.mapping, place))?;
+        if self.unchecked {
+            sql = without_foreign_keys(self.mapping.dialect, sql);
+        }
         if sql.len() + PACKET_MARGIN > self.limits.packet {
             // Escapes have blown it up beyond the server's limit: row by row.
             for (before, after) in self.updates.iter().map(|(b, a)| (Some(b), Some(a))).chain(
@@ -221,6 +236,7 @@ impl<'a> Run<'a> {
                     place,
                     before.map(Vec::as_slice),
                     after.map(Vec::as_slice),
+                    self.unchecked,
                     self.limits,
                 )?);
             }

@@ -1,5 +1,6 @@
 //! Rows as SQL text: pure, straight into byte buffers.
 
+pub mod checks;
 pub mod compare;
 pub mod forced;
 pub mod json;

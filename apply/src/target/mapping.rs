@@ -47,6 +47,8 @@ pub struct Mapping {
     pub is_leaf: bool,
     /// What makes changes of the table depend on each other.
     pub keys: Keys,
+    /// A foreign key of the target's begins or ends here.
+    pub has_foreign_keys: bool,
 }
 
 #[derive(Debug)]
@@ -160,6 +162,7 @@ impl Mapping {
             order,
             is_leaf: target.referred.is_empty(),
             keys: Keys::new(&schema, target),
+            has_foreign_keys: target.has_foreign_keys(),
             schema,
         })
     }

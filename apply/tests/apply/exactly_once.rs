@@ -259,7 +259,12 @@ async fn logins_and_privileges(release: Release) -> Result<()> {
         .await
         .expect_err("no privileges");
     assert!(matches!(error, ApplyError::Privilege { .. }), "{error}");
-    let findings = binferry_apply::preflight(&options.address, |_, _| true).await;
+    let wanted = binferry_apply::Wanted {
+        tables: &Default::default(),
+        triggers: None,
+        gtids: options.gtids,
+    };
+    let findings = binferry_apply::preflight(&options.address, &wanted).await;
     assert!(
         findings
             .iter()

@@ -10,8 +10,8 @@ use binferry_schemas::{
     fingerprint::Fingerprint,
     gtid::{Gtid, GtidSet, Tag, Uuid},
     record::{
-        Body, Change, ChangesBuffer, Ddl, DdlEffect, Image, Offset, Operation, Start, TableRef,
-        Transaction, WriteSet,
+        Body, Change, ChangesBuffer, Ddl, DdlEffect, ForeignKeys, Image, Offset, Operation, Start,
+        TableRef, Transaction, WriteSet,
     },
     row::{Column, ColumnType, KeyPart, RowSchema, Width},
 };
@@ -167,6 +167,7 @@ impl Stage {
                 database: schema.database.clone(),
                 table: schema.table.clone(),
                 schema: fingerprint,
+                foreign_keys: ForeignKeys::default(),
             },
             schema,
         })

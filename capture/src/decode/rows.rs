@@ -10,7 +10,7 @@
 //! PARTIAL_UPDATE_ROWS (39) is UPDATE_ROWS of version 2 with after images that may hold changes of documents: see `partial`. The extra
 //! information is about NDB and partitions, and says nothing about values. Bits of a bitmap beyond the last column mean nothing. (`libs/mysql/binlog/event/rows_event.h`.)
 
-use binferry_schemas::record::{ChangesBuffer, Operation};
+use binferry_schemas::record::{ChangesBuffer, ForeignKeys, Operation};
 
 use super::{
     cursor::{Cursor, Flaw, Read},
@@ -22,6 +22,11 @@ use super::{
 /// The id of an event that only ends a statement.
 const DUMMY: u64 = 0x00ff_ffff;
 const STATEMENT_END: u16 = 1;
+/// The session had switched the checks off, or a foreign key has made the changes.
+const NO_FOREIGN_KEY_CHECKS: u16 = 2;
+/// The server has run foreign keys itself, above the engine: what they cascaded is in the binlog (MySQL from 9.6, with
+/// `innodb_native_foreign_keys = OFF`).
+const SQL_FOREIGN_KEYS: u16 = 0x10;
 
 /// The head of a rows event; its rows are still encoded.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +98,16 @@ impl<'a> RowsEvent<'a> {
     /// The last event of its statement: table maps end here.
     pub fn ends_statement(&self) -> bool {
         self.flags & STATEMENT_END != 0
+    }
+
+    /// Cascaded rows come before the row that they come from, with both flags; an event that several rows share has those of its first.
+    pub fn foreign_keys(&self) -> ForeignKeys {
+        let has = |flag| self.flags & flag != 0;
+        match (has(NO_FOREIGN_KEY_CHECKS), has(SQL_FOREIGN_KEYS)) {
+            (true, _) => ForeignKeys::Unchecked,
+            (false, true) => ForeignKeys::Logged,
+            (false, false) => ForeignKeys::Enforced,
+        }
     }
 
     /// Without a table and without rows: only the end of a statement.

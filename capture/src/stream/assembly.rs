@@ -22,8 +22,8 @@ use binferry_schemas::{
     fingerprint::Fingerprint,
     gtid::{Gtid, GtidSet},
     record::{
-        Body, Change, Changes, ChangesBuffer, Counts, Ddl, DdlEffect, TableRef, Transaction,
-        WriteSet,
+        Body, Change, Changes, ChangesBuffer, Counts, Ddl, DdlEffect, ForeignKeys, TableRef,
+        Transaction, WriteSet,
     },
 };
 use binferry_transport::{log::Log, session::Session};
@@ -88,9 +88,9 @@ struct Mapped {
     /// `None`: not captured.
     plan: Option<Arc<TablePlan>>,
     reference: TableRef,
-    /// The number of the transaction that had this table map, and the table's place in the present chunk.
+    /// The number of the transaction that had this table map, and the table's places in the present chunk: one for each kind of changes.
     seen_in: u64,
-    place: Option<((u64, u32), u32)>,
+    places: [Option<((u64, u32), u32)>; ForeignKeys::ALL.len()],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -513,9 +513,10 @@ impl Assembly {
                         database: database.to_owned(),
                         table: table.to_owned(),
                         schema: Fingerprint(0),
+                        foreign_keys: ForeignKeys::default(),
                     },
                     seen_in: number,
-                    place: None,
+                    places: Default::default(),
                 };
                 self.plans.insert(table_id, mapped);
                 return Ok(());
@@ -530,6 +531,7 @@ impl Assembly {
             database: map.database().to_owned(),
             table: map.table().to_owned(),
             schema: Fingerprint(0),
+            foreign_keys: ForeignKeys::default(),
         };
         if let Some(plan) = &plan {
             let (text, fingerprint) = plan.schema().to_avro();
@@ -547,7 +549,7 @@ impl Assembly {
                 plan: plan.map(Arc::new),
                 reference,
                 seen_in: number,
-                place: None,
+                places: Default::default(),
             },
         );
         Ok(())
@@ -583,9 +585,10 @@ impl Assembly {
             return Ok(());
         };
         let operation = rows.operation();
+        let foreign_keys = rows.foreign_keys();
         let mut cursor = rows.cursor(&plan);
         loop {
-            let place = open.place(mapped);
+            let place = open.place(mapped, foreign_keys);
             let mark = open.changes.len();
             let count = open.changes.count;
             match cursor.next(place, &mut open.changes) {
@@ -604,7 +607,8 @@ impl Assembly {
             open.captured = true;
             self.counters.row(operation);
             if open.changes.len() > self.limit {
-                open.spill(mapped, mark, count, self.limit, session).await?;
+                open.spill((mapped, foreign_keys), mark, count, self.limit, session)
+                    .await?;
             }
         }
     }
@@ -759,14 +763,17 @@ fn grown(position: u64, log_pos: u32) -> u64 {
 
 impl Open {
     /// The table's index in the present chunk.
-    fn place(&mut self, mapped: &mut Mapped) -> u32 {
+    fn place(&mut self, mapped: &mut Mapped, foreign_keys: ForeignKeys) -> u32 {
         let chunk = (self.number, self.transaction.chunk);
-        match mapped.place {
+        match mapped.places[foreign_keys as usize] {
             Some((of, place)) if of == chunk => place,
             _ => {
                 let place = self.tables.len() as u32;
-                self.tables.push(mapped.reference.clone());
-                mapped.place = Some((chunk, place));
+                self.tables.push(TableRef {
+                    foreign_keys,
+                    ..mapped.reference.clone()
+                });
+                mapped.places[foreign_keys as usize] = Some((chunk, place));
                 place
             }
         }
@@ -790,7 +797,7 @@ impl Open {
     /// itself, it leaves in fragments.
     async fn spill(
         &mut self,
-        mapped: &mut Mapped,
+        (mapped, foreign_keys): (&mut Mapped, ForeignKeys),
         mark: usize,
         count: u64,
         limit: usize,
@@ -816,7 +823,7 @@ impl Open {
         for change in only.iter() {
             let change = change.map_err(|_| StreamError::Encoded)?;
             for fragment in split::fragments(change, limit) {
-                let table = self.place(mapped);
+                let table = self.place(mapped, foreign_keys);
                 self.changes.push(&Change { table, ..fragment });
                 if fragment.more {
                     self.send(false, session).await?;

@@ -39,7 +39,7 @@ impl Branch {
     fn count(version: Version) -> u8 {
         match version {
             Version::One => 5,
-            Version::Two => 6,
+            Version::Two | Version::Three => 6,
         }
     }
 }
@@ -134,7 +134,7 @@ impl<'a> Record<'a> {
             Branch::Ddl => Body::Ddl(Ddl::take(&mut input, version)?),
             Branch::Checkpoint => Body::Checkpoint(FoldState::take(&mut input, version)?),
             Branch::Heartbeat => Body::Heartbeat(Heartbeat::take(&mut input, version)?),
-            Branch::XaPrepared => Body::XaPrepared(XaPrepared::take(&mut input)?),
+            Branch::XaPrepared => Body::XaPrepared(XaPrepared::take(&mut input, version)?),
         };
         input.finish()?;
         Ok(Self { header, body })

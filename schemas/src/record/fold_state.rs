@@ -181,7 +181,7 @@ impl SiteState {
             },
             prepared: match version {
                 Version::One => Vec::new(),
-                Version::Two => {
+                Version::Two | Version::Three => {
                     let mut prepared = Vec::new();
                     input.array(|input| -> Result<(), RecordError> {
                         prepared.push(Prepared::take(input)?);

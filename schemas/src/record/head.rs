@@ -66,7 +66,7 @@ impl Head {
                 });
             }
             Branch::XaPrepared => {
-                let head = PreparedHead::take(&mut input)?;
+                let head = PreparedHead::take(&mut input, version)?;
                 return Ok(Self {
                     header,
                     body: HeadBody::XaPrepared(head),

@@ -4,6 +4,8 @@
 //! Transaction | array TableRef | array Change: long -count | long length | length bytes | 00 | long CRC-32C of those bytes
 //! ```
 //!
+//! TableRef: string database | string table | fixed 8 fingerprint | since version 3: enum foreign_keys
+//!
 //! Without changes, the array is its end, `00`, alone. Other ways of Avro to write the array are refused: only its writer's own bytes
 //! can match the checksum.
 
@@ -25,6 +27,23 @@ pub struct TableRef {
     pub database: String,
     pub table: String,
     pub schema: Fingerprint,
+    pub foreign_keys: ForeignKeys,
+}
+
+/// What the source's foreign keys had to do with changes; a table with changes of several kinds is referred to once for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ForeignKeys {
+    /// Checked. What they cascaded, if anything, is not in the log: a target must cascade by itself.
+    #[default]
+    Enforced,
+    /// Checked. What they cascaded are changes of their own in the log: a target must not cascade as well.
+    Logged,
+    /// Neither checked nor cascading: the session had switched them off, or a cascade made the changes.
+    Unchecked,
+}
+
+impl ForeignKeys {
+    pub const ALL: [Self; 3] = [Self::Enforced, Self::Logged, Self::Unchecked];
 }
 
 impl WriteSet<'_> {
@@ -33,7 +52,7 @@ impl WriteSet<'_> {
         let tables = self
             .tables
             .iter()
-            .map(|t| avro::bytes_len(t.database.len()) + avro::bytes_len(t.table.len()) + 8);
+            .map(|t| avro::bytes_len(t.database.len()) + avro::bytes_len(t.table.len()) + 8 + 1);
         self.transaction.size()
             + tables.sum::<usize>()
             + self.changes.encoded.len()
@@ -49,6 +68,7 @@ impl WriteSet<'_> {
                 avro::put_string(out, &table.database);
                 avro::put_string(out, &table.table);
                 out.extend_from_slice(&table.schema.0.to_be_bytes());
+                avro::put_long(out, table.foreign_keys as i64);
             }
         }
         out.push(0);
@@ -71,6 +91,12 @@ impl<'a> WriteSet<'a> {
                 database: input.str()?.to_owned(),
                 table: input.str()?.to_owned(),
                 schema: Fingerprint(u64::from_be_bytes(input.fixed()?)),
+                foreign_keys: match version {
+                    Version::One | Version::Two => ForeignKeys::Enforced,
+                    Version::Three => {
+                        ForeignKeys::ALL[usize::from(input.branch(ForeignKeys::ALL.len() as u8)?)]
+                    }
+                },
             });
             Ok(())
         })?;

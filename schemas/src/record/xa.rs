@@ -10,7 +10,7 @@
 //! its GTID and forgets its chunks. The transaction of the XA COMMIT brings the changes again, under its own GTID; so a reader sees an
 //! ordinary transaction where it was committed.
 
-use super::{RecordError, WriteSet, transaction::TransactionHead};
+use super::{RecordError, Version, WriteSet, transaction::TransactionHead};
 use crate::avro::{self, AvroError, Reader};
 
 /// The name of an XA transaction; each part has at most 64 bytes on the servers that we know.
@@ -115,21 +115,21 @@ impl XaPrepared<'_> {
 
 impl<'a> XaPrepared<'a> {
     // Since version 2 of the envelope.
-    pub(super) fn take(input: &mut Reader<'a>) -> Result<Self, RecordError> {
+    pub(super) fn take(input: &mut Reader<'a>, version: Version) -> Result<Self, RecordError> {
         Ok(Self {
             xid: Xid::take(input)?,
             at_us: input.unsigned()?,
-            write_set: WriteSet::take(input, super::Version::Two)?,
+            write_set: WriteSet::take(input, version)?,
         })
     }
 }
 
 impl PreparedHead {
-    pub(super) fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
+    pub(super) fn take(input: &mut Reader<'_>, version: Version) -> Result<Self, RecordError> {
         Ok(Self {
             xid: Xid::take(input)?,
             at_us: input.unsigned()?,
-            transaction: TransactionHead::take(input, super::Version::Two)?,
+            transaction: TransactionHead::take(input, version)?,
         })
     }
 }

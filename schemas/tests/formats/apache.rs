@@ -25,7 +25,7 @@ fn canonical_fingerprint(schema: &Schema) -> Fingerprint {
 #[test]
 fn the_fingerprints_are_those_of_the_canonical_forms() {
     assert_eq!(
-        canonical_fingerprint(&parse("v2/envelope.avsc")),
+        canonical_fingerprint(&parse("v3/envelope.avsc")),
         ENVELOPE_FINGERPRINT
     );
     assert_eq!(
@@ -121,10 +121,10 @@ fn uuid(uuid: binferry_schemas::gtid::Uuid) -> Avro {
 
 #[test]
 fn records_hold_the_same_values() {
-    let schema = parse("v2/envelope.avsc");
+    let schema = parse("v3/envelope.avsc");
     let changes = samples::changes();
     for (name, record) in samples::records(&changes) {
-        let bytes = golden::read(&format!("v2/records/{name}.bin"));
+        let bytes = golden::read(&format!("v3/records/{name}.bin"));
         assert_eq!(bytes[..2], [0xc3, 0x01]);
         assert_eq!(bytes[2..10], ENVELOPE_FINGERPRINT.0.to_le_bytes());
         let envelope = fields(decode(&schema, &bytes[10..]));
@@ -198,6 +198,17 @@ fn check_write_set(body: &HashMap<String, Avro>, write_set: &WriteSet<'_>) {
         (stated, end) => panic!("xa_end is {stated:?}, not {end:?}"),
     }
 
+    let Avro::Array(tables) = &body["tables"] else {
+        panic!("tables are not an array");
+    };
+    assert_eq!(tables.len(), write_set.tables.len());
+    let symbols = ["enforced", "logged", "unchecked"];
+    for (table, expected) in tables.iter().zip(&write_set.tables) {
+        let (table, kind) = (fields(table.clone()), expected.foreign_keys as u32);
+        assert_eq!(table["table"], Avro::String(expected.table.clone()));
+        let symbol = symbols[kind as usize].to_owned();
+        assert_eq!(table["foreign_keys"], Avro::Enum(kind, symbol));
+    }
     let Avro::Array(changes) = &body["changes"] else {
         panic!("changes are not an array");
     };

@@ -395,6 +395,13 @@ pub fn of_version_1(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> 
     records
 }
 
+/// Those that version 2 could write.
+pub fn of_version_2(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
+    let mut records = records(changes);
+    records.truncate(11);
+    records
+}
+
 /// One of each kind of record, and the variants that matter. `changes` lends its memory.
 pub fn records(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
     let (_, schema) = all_types().to_avro();
@@ -405,11 +412,13 @@ pub fn records(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
                 database: "shop".to_owned(),
                 table: "other".to_owned(),
                 schema: Fingerprint(0x0123_4567_89ab_cdef),
+                foreign_keys: ForeignKeys::Enforced,
             },
             TableRef {
                 database: "shop".to_owned(),
                 table: "all_types".to_owned(),
                 schema,
+                foreign_keys: ForeignKeys::Enforced,
             },
         ],
         changes: changes.as_changes(),
@@ -437,6 +446,9 @@ pub fn records(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
         },
         ..write_set.clone()
     };
+    let mut foreign_keys = write_set.clone();
+    foreign_keys.tables[0].foreign_keys = ForeignKeys::Logged;
+    foreign_keys.tables[1].foreign_keys = ForeignKeys::Unchecked;
     let bare = FoldState {
         newest: None,
         sites: Vec::new(),
@@ -497,6 +509,8 @@ pub fn records(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
                 }),
             }),
         ),
+        // Since version 3.
+        ("write_set_foreign_keys", Body::WriteSet(foreign_keys)),
     ]
     .into_iter()
     .enumerate()

@@ -142,11 +142,14 @@ pub enum OwnedBody {
 
 fn body() -> impl Strategy<Value = OwnedBody> {
     let table = || {
-        (text(), text(), any::<u64>()).prop_map(|(database, table, schema)| TableRef {
-            database,
-            table,
-            schema: Fingerprint(schema),
-        })
+        (text(), text(), any::<u64>(), 0..3_usize).prop_map(
+            |(database, table, schema, foreign_keys)| TableRef {
+                database,
+                table,
+                schema: Fingerprint(schema),
+                foreign_keys: ForeignKeys::ALL[foreign_keys],
+            },
+        )
     };
     let start = (text(), uuid(), text(), set(), text()).prop_map(
         |(site, server, filter, base, version)| {

@@ -290,3 +290,23 @@ fn broken_events_never_panic() {
         }
     }
 }
+
+#[test]
+fn what_foreign_keys_had_to_do_with_it() {
+    for (flags, expected) in [
+        (0x00, ForeignKeys::Enforced),
+        (0x01, ForeignKeys::Enforced),
+        (0x02, ForeignKeys::Unchecked),
+        (0x11, ForeignKeys::Logged),
+        (0x13, ForeignKeys::Unchecked),
+    ] {
+        let body = [
+            b"\x07\0\0\0\0\0",
+            &[flags, 0][..],
+            b"\x02\0\x01\x01\0\x2a\0\0\0",
+        ]
+        .concat();
+        let event = RowsEvent::parse(30, &body).unwrap();
+        assert_eq!(event.foreign_keys(), expected, "{flags:#x}");
+    }
+}
