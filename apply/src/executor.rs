@@ -305,6 +305,10 @@ impl Executor {
 
     /// Begins the target transaction with the progress statement, and runs the statements.
     async fn fast(&mut self, state: &FoldState, statements: &[Statement]) -> Result<(), Failure> {
+        if self.in_transaction() {
+            // The server would commit it, whatever is in it.
+            return Err(ApplyError::Defect("a transaction is begun inside another").into());
+        }
         let mut head = Vec::with_capacity(512);
         let mut rows = Vec::with_capacity(3);
         if let Some(name) = &self.name {

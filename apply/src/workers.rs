@@ -45,6 +45,8 @@ pub struct Workers<'a> {
     ended: BTreeMap<u64, (Group, Result<Outcome, ApplyError>)>,
     /// The next group to be told.
     next: u64,
+    /// A group has failed: the attempt ends when those before it have been told.
+    failing: bool,
     turns: Arc<Turns>,
     /// Has a transaction open that comes in parts.
     streaming: Option<Executor>,
@@ -73,6 +75,7 @@ impl<'a> Workers<'a> {
             running: JoinSet::new(),
             ended: BTreeMap::new(),
             next: 1,
+            failing: false,
             turns: Arc::new(Turns::default()),
             streaming: None,
             progress,
@@ -114,7 +117,7 @@ impl<'a> Workers<'a> {
                     self.register(false).await;
                     continue;
                 }
-                unit = units.recv(), if held.is_none() && !self.idle.is_empty() => unit,
+                unit = units.recv(), if held.is_none() && !self.failing && !self.idle.is_empty() => unit,
             };
             match unit {
                 Some(Unit::Group(group)) => self.begin(group),
@@ -146,7 +149,14 @@ impl<'a> Workers<'a> {
             outcome,
         } = finished.map_err(|_| ApplyError::Defect("a worker panicked"))?;
         self.tell_conflicts(&mut executor);
-        self.idle.push(executor);
+        match outcome {
+            Ok(_) => self.idle.push(executor),
+            // Its transaction may be open, and must not become part of another: the session ends with it.
+            Err(_) => {
+                self.failing = true;
+                executor.close().await;
+            }
+        }
         self.ended.insert(group.number, (group, outcome));
         while let Some((group, outcome)) = self.ended.remove(&self.next) {
             self.next += 1;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use binferry_servers::pair;
 
 use crate::{
-    binferry::{Pipeline, done, eventually, executed},
+    binferry::{Pipeline, Running, done, eventually, executed},
     judge,
     load::{Load, prepare},
 };
@@ -120,6 +120,44 @@ fn groups_that_lock_each_other_out_go_on() -> Result<()> {
     pipeline.wait_for(&executed(&pair.source)?)?;
     run.stop()?;
     judge::equal(&pair.source, &pair.target, &database)
+}
+
+/// The older one runs on while the newer one takes worker after worker from it.
+#[test]
+fn a_running_applier_is_taken_over_again_and_again() -> Result<()> {
+    let pair = pair()?;
+    let database = pair.database("robbed")?;
+    prepare(&pair.source, &pair.target, &database)?;
+    let pipeline = Pipeline::new(&pair.source, &pair.target, &database)?;
+    let capture = pipeline.start("capture")?;
+    eventually("it captures", || Ok(capture.said()?.contains("capturing")))?;
+    let loads: Vec<Load> = (0..3)
+        .map(|seed| Load::start(&pair.source, &database, 75 + seed))
+        .collect();
+    let mut older: Option<Running> = None;
+    for round in 0..12 {
+        let mut command = pipeline.command("apply");
+        command.args(["--workers", ["8", "5", "3"][round % 3]]);
+        let apply = pipeline.start_command(command, &format!("apply{round}"))?;
+        eventually("it applies", || Ok(apply.said()?.contains("applying")))?;
+        loads[0].wait_for(20)?;
+        if let Some(mut older) = older.replace(apply) {
+            let code = older.wait(Duration::from_secs(60))?;
+            let said = older.said()?;
+            ensure!(
+                code == Some(2) && said.contains("another applier"),
+                "{code:?}: {said}"
+            );
+        }
+    }
+    for load in loads {
+        load.stop()?;
+    }
+    pipeline.wait_for(&executed(&pair.source)?)?;
+    older.context("the last one")?.stop()?;
+    capture.stop()?;
+    judge::equal(&pair.source, &pair.target, &database)?;
+    judge::once(&pair.source, &pair.target, &database)
 }
 
 /// Each successor has another number of workers, and its predecessor is killed, or stopped inside whatever it does and let go later.
