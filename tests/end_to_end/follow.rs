@@ -199,7 +199,7 @@ fn ddl_passes_when_the_target_fits_and_stops_otherwise() -> Result<()> {
         refused(
             pipeline.command("run").args(["--until", "now"]),
             3,
-            &[word, "captured table", "--from"],
+            &[word, "captured table", "binferry skip --gtid"],
         )?;
     }
     Ok(())
