@@ -38,8 +38,11 @@ fn a_zombie_and_its_successor() -> Result<()> {
             // Both start at once, and one of them wins.
             captures.push(start(n + 10)?);
         }
-        eventually("the successor captures", || {
-            Ok(next.said()?.contains("capturing"))
+        // Of two, one may end the other before that has begun.
+        let rival = captures.last().filter(|_| n % 3 == 0);
+        eventually("a successor captures", || {
+            let said = rival.map_or(Ok(String::new()), Running::said)?;
+            Ok(said.contains("capturing") || next.said()?.contains("capturing"))
         })?;
         load.wait_for(20)?;
         for zombie in &captures {
