@@ -121,7 +121,7 @@ impl Executor {
 
     /// Applies a group beside others, and commits it in its turn.
     pub async fn group(&mut self, group: &Group, turns: &Turns) -> Result<Outcome, ApplyError> {
-        let started = Instant::now();
+        let begun = Instant::now();
         self.name = group.name.as_deref().copied();
         let outcome = tokio::select! {
             biased;
@@ -129,7 +129,7 @@ impl Executor {
             never = turns.watch(group.number) => match never {},
         };
         match outcome {
-            Ok(Outcome::Committed) => turns.took(started.elapsed()),
+            Ok(Outcome::Committed) => turns.committed(group.number, begun),
             _ => turns.failed(group.number),
         }
         outcome
@@ -162,7 +162,6 @@ impl Executor {
                     Turn::Ours => match self.statements(Vec::new(), Vec::new(), &late).await {
                         Ok(()) => {
                             self.commit().await?;
-                            turns.committed(group.number);
                             return Ok(Outcome::Committed);
                         }
                         Err(failure) => Some(failure),
@@ -222,7 +221,6 @@ impl Executor {
                 open.push(some.start..middle);
             }
         }
-        turns.committed(group.number);
         Ok(Outcome::Committed)
     }
 

@@ -9,14 +9,17 @@
 
 use std::{
     convert::Infallible,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 
-/// A group whose turn it is waits at least so long before those behind it yield.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// A group whose turn it is waits at least so long before those behind it yield, and at most so long.
+const PATIENCE: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct State {
@@ -31,8 +34,10 @@ struct State {
 #[derive(Debug)]
 pub struct Turns {
     state: watch::Sender<State>,
-    /// What a group takes when it is its turn, in microseconds: a moving average.
+    /// What a group takes from its turn to its end, in microseconds: a moving average.
     usual: AtomicU64,
+    /// When the turn began that lasts.
+    since: Mutex<Instant>,
 }
 
 /// What becomes of a group that waits.
@@ -55,6 +60,7 @@ impl Default for Turns {
                 failed: u64::MAX,
             }),
             usual: AtomicU64::new(0),
+            since: Mutex::new(Instant::now()),
         }
     }
 }
@@ -83,8 +89,18 @@ impl Turns {
             .unwrap_or(Turn::Abandoned)
     }
 
-    /// For the group whose turn it is: that it is committed.
-    pub fn committed(&self, group: u64) {
+    /// For the group whose turn it is: that it is committed. `begun`: when it was given to its worker.
+    pub fn committed(&self, group: u64, begun: Instant) {
+        let now = Instant::now();
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = now.saturating_duration_since(begun.max(*since));
+        *since = now;
+        drop(since);
+        let turn = u64::try_from(turn.as_micros()).unwrap_or(u64::MAX);
+        let usual = self.usual.load(Ordering::Relaxed);
+        // Turns do not overlap.
+        self.usual
+            .store(usual - usual / 8 + turn / 8, Ordering::Relaxed);
         self.state
             .send_modify(|state| state.committed = state.committed.max(group));
     }
@@ -99,17 +115,9 @@ impl Turns {
     pub async fn watch(&self, group: u64) -> Infallible {
         self.wait(group, false).await;
         let usual = Duration::from_micros(self.usual.load(Ordering::Relaxed));
-        tokio::time::sleep(PATIENCE.max(usual * 4)).await;
+        tokio::time::sleep((usual * 4).clamp(PATIENCE[0], PATIENCE[1])).await;
         tracing::debug!(group, "a group does not end; those behind it stand back");
         self.state.send_modify(|state| state.yielding = group);
         std::future::pending().await
-    }
-
-    pub fn took(&self, time: Duration) {
-        let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let usual = self.usual.load(Ordering::Relaxed);
-        // Of several workers one counts.
-        self.usual
-            .store(usual - usual / 8 + time / 8, Ordering::Relaxed);
     }
 }
