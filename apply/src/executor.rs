@@ -137,6 +137,11 @@ impl Executor {
 
     async fn in_turn(&mut self, group: &Group, turns: &Turns) -> Result<Outcome, ApplyError> {
         const ATTEMPTS: u32 = 3;
+        if group.late.len() != group.changes.len() {
+            return Err(ApplyError::Defect(
+                "a change that is neither late nor early",
+            ));
+        }
         let rendered = batch::net_effect(group.part(false), &self.limits).and_then(|early| {
             let late = batch::net_effect(group.part(true), &self.limits)?;
             Ok((early, late))
@@ -209,7 +214,7 @@ impl Executor {
         let mut open: Vec<Range<usize>> = Vec::new();
         open.push(0..count);
         while let Some(some) = open.pop() {
-            let (changes, state) = group.slice(some.clone());
+            let (changes, state) = group.slice(some.clone())?;
             if some.len() < count && self.together(changes, &state).await? {
                 continue;
             }

@@ -64,7 +64,10 @@ impl Group {
     }
 
     /// The changes of some of its transactions, and the fold after them.
-    pub fn slice(&self, transactions: Range<usize>) -> (&[RowChange], FoldState) {
+    pub fn slice(
+        &self,
+        transactions: Range<usize>,
+    ) -> Result<(&[RowChange], FoldState), ApplyError> {
         let end_of = |count: usize| match count.checked_sub(1) {
             None => TransactionEnd {
                 changes: 0,
@@ -74,17 +77,16 @@ impl Group {
         };
         let (from, to) = (end_of(transactions.start), end_of(transactions.end));
         let changes = &self.changes[from.changes..to.changes];
-        let state = match &self.history.start {
-            Some(start) if transactions.end < self.transactions.len() => {
-                let mut fold = Fold::resume(start.clone()).0;
-                for (offset, head) in &self.history.steps[..to.steps] {
-                    let _ = fold.step(*offset, head);
-                }
-                fold.into_state()
-            }
-            _ => FoldState::clone(&self.state),
-        };
-        (changes, state)
+        if transactions.end == self.transactions.len() {
+            return Ok((changes, FoldState::clone(&self.state)));
+        }
+        let start = (self.history.start.clone())
+            .ok_or(ApplyError::Defect("a group without the fold before it"))?;
+        let mut fold = Fold::resume(start).0;
+        for (offset, head) in &self.history.steps[..to.steps] {
+            let _ = fold.step(*offset, head);
+        }
+        Ok((changes, fold.into_state()))
     }
 }
 

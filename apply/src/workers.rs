@@ -117,7 +117,7 @@ impl<'a> Workers<'a> {
                     self.register(false).await;
                     continue;
                 }
-                unit = units.recv(), if held.is_none() && !self.failing && !self.idle.is_empty() => unit,
+                unit = units.recv(), if held.is_none() && !self.failing && self.takes_more() => unit,
             };
             match unit {
                 Some(Unit::Group(group)) => self.begin(group),
@@ -125,6 +125,11 @@ impl<'a> Workers<'a> {
                 None => return Err(ApplyError::Defect("the planner ended without a word")),
             }
         }
+    }
+
+    /// A worker is free, or waits for the next part of its transaction.
+    fn takes_more(&self) -> bool {
+        !self.idle.is_empty() || self.streaming.is_some()
     }
 
     fn begin(&mut self, group: Group) {

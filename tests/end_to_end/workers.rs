@@ -202,3 +202,27 @@ fn successors_with_other_numbers_of_workers() -> Result<()> {
     judge::equal(&pair.source, &pair.target, &database)?;
     judge::once(&pair.source, &pair.target, &database)
 }
+
+/// The only worker waits for the next part of its transaction, and takes it.
+#[test]
+fn a_single_worker_takes_transactions_of_many_records() -> Result<()> {
+    let pair = pair()?;
+    let database = pair.database("single")?;
+    for server in [&pair.source, &pair.target] {
+        server.sql(&format!(
+            "CREATE TABLE `{database}`.t (id INT PRIMARY KEY, pad TEXT)"
+        ))?;
+    }
+    let pipeline = Pipeline::new(&pair.source, &pair.target, &database)?;
+    pair.source.sql(&format!(
+        "USE `{database}`; SET SESSION cte_max_recursion_depth = 10000;
+         INSERT INTO t WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 5000) SELECT n, REPEAT('x', 1000) FROM s;
+         DELETE FROM t WHERE id % 2 = 0"
+    ))?;
+    let mut command = pipeline.command("run");
+    command.args(["--workers", "1"]);
+    let run = pipeline.start_command(command, "run")?;
+    pipeline.wait_for(&executed(&pair.source)?)?;
+    run.stop()?;
+    judge::equal(&pair.source, &pair.target, &database)
+}
