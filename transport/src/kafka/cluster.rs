@@ -30,6 +30,8 @@ use crate::error::LogError;
 
 /// A question that isn't answered by then is asked again.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
+/// A topic that is missing for so long is gone: a broker that restarts does not know all topics at once.
+pub(super) const GONE: Duration = Duration::from_secs(10);
 /// More than an attempt to connect to a few brokers makes.
 pub(super) const REPORTS: usize = 100;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -310,7 +312,8 @@ impl Cluster {
         }
     }
 
-    /// Asks until there is an answer that lasts, or patience ends. `ask` blocks, for about `ANSWER`.
+    /// Asks until there is an answer that lasts, or patience ends. `ask` blocks, for about `ANSWER`. That a topic is missing is believed
+    /// after a while only.
     pub(super) async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         doing: &'static str,
@@ -319,6 +322,7 @@ impl Cluster {
         let begun = Instant::now();
         let mut pauses = pauses();
         let mut told = false;
+        let mut missing = None;
         loop {
             let (this, ask) = (self.clone(), ask.clone());
             let answer = tokio::task::spawn_blocking(move || {
@@ -337,8 +341,10 @@ impl Cluster {
                 }
                 Err(code) => code,
             };
-            if verdict(code) != Verdict::Passing {
-                return Err(self.error(doing, code));
+            match verdict(code) {
+                Verdict::Passing => missing = None,
+                Verdict::Missing if missing.get_or_insert_with(Instant::now).elapsed() < GONE => {}
+                _ => return Err(self.error(doing, code)),
             }
             if let Some(reason) = self.trouble.refusal() {
                 return Err(LogError::Refused {

@@ -20,7 +20,10 @@ mod topic_id;
 mod topics;
 mod writer;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use binferry_schemas::{
@@ -46,6 +49,11 @@ use crate::{
     error::LogError,
     log::{Bounds, Log, RECORD_BYTES, Reader, Registration, Writer},
 };
+
+/// A topic that is only read is believed to be missing after so long.
+const SHOWS: Duration = Duration::from_secs(3);
+/// A topic that was made is shown by then.
+const MADE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 pub struct KafkaOptions {
@@ -95,8 +103,7 @@ impl KafkaLog {
         let cluster = connect(&options)?;
         let mut found = Vec::new();
         for (name, role) in topics(&options) {
-            let topic = topics::describe(&cluster, &name).await?;
-            let topic = topic.ok_or_else(|| missing(&cluster, &name))?;
+            let topic = appears(&cluster, &name, SHOWS).await?;
             // The rest is for those who write.
             if topic.partitions != 1 {
                 refuse(
@@ -119,7 +126,7 @@ impl KafkaLog {
                 Some(topic) => topic,
                 None => {
                     topics::create(&cluster, &name, role, options.wanted).await?;
-                    made(&cluster, &name).await?
+                    appears(&cluster, &name, MADE).await?
                 }
             };
             findings.extend(topics::judge(&name, role, &topic, options.wanted));
@@ -205,17 +212,21 @@ fn topics(options: &KafkaOptions) -> [(String, Role); 2] {
     ]
 }
 
-/// A topic that has just been made: the brokers learn of it one after the other.
-async fn made(cluster: &Arc<Cluster>, name: &str) -> Result<Topic, LogError> {
-    let mut pauses = cluster::pauses().take(20);
+/// A topic as soon as it is shown: brokers learn of a new one, and after a restart of all, one after the other.
+async fn appears(
+    cluster: &Arc<Cluster>,
+    name: &str,
+    patience: Duration,
+) -> Result<Topic, LogError> {
+    let (begun, mut pauses) = (Instant::now(), cluster::pauses());
     loop {
         if let Some(topic) = topics::describe(cluster, name).await? {
             return Ok(topic);
         }
-        let Some(pause) = pauses.next() else {
+        if begun.elapsed() >= patience {
             return Err(missing(cluster, name));
-        };
-        tokio::time::sleep(pause).await;
+        }
+        tokio::time::sleep(pauses.next().unwrap_or_default()).await;
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Shared,
-    cluster::{ANSWER, Context, REPORTS, Trouble, Verdict, code_of, verdict},
+    cluster::{ANSWER, Context, GONE, REPORTS, Trouble, Verdict, code_of, verdict},
     properties,
     topic_id::topic_id,
 };
@@ -43,8 +43,6 @@ const POLL: Duration = Duration::from_millis(100);
 /// The topic's id is confirmed so often while records come, and at the log's end.
 const CONFIRM: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 const PAUSE: Duration = Duration::from_secs(2);
-/// A topic that is missing for so long is gone: a broker that restarts does not know all topics at once.
-const GONE: Duration = Duration::from_secs(10);
 /// The log's end where the last offsets have no record: a new leader may not know the true end for a moment.
 const QUIET: Duration = Duration::from_secs(1);
 /// Consumers that are kept for the next reader.

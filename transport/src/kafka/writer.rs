@@ -28,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{
     Shared,
-    cluster::{ANSWER, Context, Deliveries, Trouble, Verdict, code_of, verdict},
+    cluster::{ANSWER, Context, Deliveries, GONE, Trouble, Verdict, code_of, verdict},
     properties,
     topic_id::topic_id,
 };
@@ -424,10 +424,19 @@ impl Thread {
             shared.cluster.error(DOING, code)
         } else {
             // A deleted topic shows in several ways.
-            match topic_id(shared.cluster.client(), &shared.topic, ANSWER) {
-                Ok(Some(id)) if id != shared.id => shared.gone(true),
-                Err(missing) if verdict(missing) == Verdict::Missing => shared.gone(false),
-                _ => interrupted(fatal.map_or_else(|| code.to_string(), |(_, reason)| reason)),
+            let begun = Instant::now();
+            loop {
+                break match topic_id(shared.cluster.client(), &shared.topic, ANSWER) {
+                    Ok(Some(id)) if id != shared.id => shared.gone(true),
+                    Err(missing) if verdict(missing) == Verdict::Missing => {
+                        if begun.elapsed() < GONE {
+                            std::thread::sleep(POLL);
+                            continue;
+                        }
+                        shared.gone(false)
+                    }
+                    _ => interrupted(fatal.map_or_else(|| code.to_string(), |(_, reason)| reason)),
+                };
             }
         };
         self.reports.fail(error);
