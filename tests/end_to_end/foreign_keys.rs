@@ -16,7 +16,9 @@ const TABLES: &str = "
     CREATE TABLE grandchild (id INT PRIMARY KEY, c INT, FOREIGN KEY (c) REFERENCES child (id) ON DELETE CASCADE ON UPDATE CASCADE);
     CREATE TABLE loose (id INT PRIMARY KEY, a INT, FOREIGN KEY (a) REFERENCES parent (a) ON DELETE SET NULL ON UPDATE CASCADE);
     CREATE TABLE strict_ (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES parent (id));
-    CREATE TABLE tree (id INT PRIMARY KEY, up INT, FOREIGN KEY (up) REFERENCES tree (id) ON DELETE CASCADE)";
+    CREATE TABLE tree (id INT PRIMARY KEY, up INT, FOREIGN KEY (up) REFERENCES tree (id) ON DELETE CASCADE);
+    CREATE TABLE shelf (id INT PRIMARY KEY, v INT);
+    CREATE TABLE book (id INT PRIMARY KEY, shelf INT NOT NULL, v INT, FOREIGN KEY (shelf) REFERENCES shelf (id))";
 
 /// Statements on all of the tables, in one transaction. What a key forbids is passed over, or takes the transaction back.
 fn transaction(random: &mut Random) -> String {
@@ -25,7 +27,15 @@ fn transaction(random: &mut Random) -> String {
     for _ in 0..=random.below(4) {
         let (a, b, n) = (random.below(30), random.below(30), random.below(1000));
         text += "; ";
-        text += &match random.below(18) {
+        text += &match random.below(20) {
+            // A family of its own, where no parent ever goes.
+            18 => format!(
+                "INSERT IGNORE INTO shelf VALUES ({a}, {n}); INSERT IGNORE INTO book VALUES ({n}, {a}, 0), ({}, {a}, 1)",
+                n / 2
+            ),
+            19 => format!(
+                "DELETE FROM book WHERE shelf = {b}; UPDATE shelf SET v = v + 1 WHERE id = {b}; UPDATE IGNORE book SET shelf = {a}, v = v + 1 WHERE id > {n}"
+            ),
             0 | 1 => format!(
                 "INSERT IGNORE INTO parent VALUES ({a}, {}, {n}), ({b}, NULL, {n})",
                 b + 100

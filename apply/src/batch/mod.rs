@@ -69,14 +69,14 @@ pub fn net_effect<'a>(
 ) -> Result<Vec<Statement>, Unfit> {
     let mut tables: Vec<Table> = Vec::new();
     let mut logged: Vec<RowChange> = Vec::new();
-    let parents_first = related::parents_first(changes.clone())?;
+    let places = related::parents_first(changes.clone())?;
     // Tables with a change that has to stay where it is.
     let mut whole: HashMap<*const Mapping, bool> = HashMap::new();
     for change in changes.clone() {
         let folds = whole.entry(Arc::as_ptr(&change.mapping)).or_insert(true);
         let may = match change.mapping.order {
             Order::Folded => true,
-            Order::Related => parents_first.is_some(),
+            Order::Related => places.contains_key(&change.mapping.keys.table()),
             Order::Logged | Order::Keyless => false,
         };
         *folds = *folds && may && folds_exactly(change)?;
@@ -110,8 +110,7 @@ pub fn net_effect<'a>(
             gather(&mapping, rows, limits, &mut out)?;
         }
     }
-    let order = parents_first.unwrap_or_default();
-    relatives.sort_by_key(|(mapping, _)| order.iter().position(|t| *t == mapping.keys.table()));
+    relatives.sort_by_key(|(mapping, _)| places.get(&mapping.keys.table()).copied());
     let (mut inserts, mut updates) = (Vec::new(), Vec::new());
     for (mapping, phases) in relatives {
         gather(&mapping, phases.deletes, limits, &mut out)?;

@@ -189,6 +189,11 @@ impl Keys {
         self.references.iter().map(|(parent, _)| *parent)
     }
 
+    /// The tables whose rows a row of this one may take with it.
+    pub fn cascades(&self) -> impl Iterator<Item = u64> {
+        self.cascades.iter().copied()
+    }
+
     pub fn new(schema: &RowSchema, target: &TargetTable) -> Self {
         let table = name_token(&schema.database, &schema.table);
         let part = |there: &TargetColumn, prefix| {
