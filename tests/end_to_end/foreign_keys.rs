@@ -18,7 +18,8 @@ const TABLES: &str = "
     CREATE TABLE strict_ (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES parent (id));
     CREATE TABLE tree (id INT PRIMARY KEY, up INT, FOREIGN KEY (up) REFERENCES tree (id) ON DELETE CASCADE);
     CREATE TABLE shelf (id INT PRIMARY KEY, v INT);
-    CREATE TABLE book (id INT PRIMARY KEY, shelf INT NOT NULL, v INT, FOREIGN KEY (shelf) REFERENCES shelf (id))";
+    CREATE TABLE book (id INT PRIMARY KEY, shelf INT NOT NULL, v INT, FOREIGN KEY (shelf) REFERENCES shelf (id));
+    CREATE TABLE loan (shelf INT, book INT, day INT, FOREIGN KEY (shelf) REFERENCES shelf (id))";
 
 /// Statements on all of the tables, in one transaction. What a key forbids is passed over, or takes the transaction back.
 fn transaction(random: &mut Random) -> String {
@@ -30,11 +31,13 @@ fn transaction(random: &mut Random) -> String {
         text += &match random.below(20) {
             // A family of its own, where no parent ever goes.
             18 => format!(
-                "INSERT IGNORE INTO shelf VALUES ({a}, {n}); INSERT IGNORE INTO book VALUES ({n}, {a}, 0), ({}, {a}, 1)",
+                "INSERT IGNORE INTO shelf VALUES ({a}, {n}); INSERT IGNORE INTO book VALUES ({n}, {a}, 0), ({}, {a}, 1); \
+                 INSERT IGNORE INTO loan VALUES ({a}, {n}, {b}), ({a}, {n}, {b})",
                 n / 2
             ),
             19 => format!(
-                "DELETE FROM book WHERE shelf = {b}; UPDATE shelf SET v = v + 1 WHERE id = {b}; UPDATE IGNORE book SET shelf = {a}, v = v + 1 WHERE id > {n}"
+                "DELETE FROM book WHERE shelf = {b}; UPDATE shelf SET v = v + 1 WHERE id = {b}; \
+                 DELETE FROM loan WHERE shelf = {a} LIMIT 1; UPDATE loan SET day = {n} WHERE shelf = {b}; UPDATE IGNORE book SET shelf = {a}, v = v + 1 WHERE id > {n}"
             ),
             0 | 1 => format!(
                 "INSERT IGNORE INTO parent VALUES ({a}, {}, {n}), ({b}, NULL, {n})",

@@ -28,12 +28,13 @@ pub fn parents_first<'a>(
             sorts: true,
         });
         table.sorts = table.sorts
-            // Relatives that can't be sorted keep the others in the log's order.
-            && mapping.order == Order::Related
             // What was done without checks need not fit any order with them.
             && change.foreign_keys != ForeignKeys::Unchecked
-            && is_calm(change)?
-            && folds_exactly(change)?;
+            && match mapping.order {
+                Order::Related => is_calm(change)? && folds_exactly(change)?,
+                // They come last, and as in the log: whatever they refer to is there, and nothing refers to them.
+                Order::Folded | Order::Logged | Order::Keyless => mapping.is_leaf,
+            };
     }
     let mut places = HashMap::new();
     for family in families(&tables) {
