@@ -78,29 +78,4 @@ impl Folding {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folds() {
-        let fold = |collation: &str, text, prefix| {
-            Folding::of(collation)
-                .fold(text, prefix)
-                .map(Cow::into_owned)
-        };
-        let equal = |collation, a, b| {
-            let (a, b) = (fold(collation, a, None), fold(collation, b, None));
-            a.is_some() && a == b
-        };
-        assert!(equal("utf8mb4_0900_ai_ci", "Ab-1", "aB-1"));
-        assert!(equal("utf8mb4_general_ci", "a", "a  "));
-        assert!(!equal("utf8mb4_bin", "a", "A"));
-        assert!(equal("utf8mb4_bin", "ä", "ä "));
-        // It may be equal to an ASCII text.
-        assert_eq!(fold("utf8mb4_0900_ai_ci", "ß", None), None);
-        assert_eq!(fold("utf8mb4_0900_ai_ci", "a\u{1}", None), None);
-        assert_eq!(fold("utf8mb4_hu_0900_ai_ci", "a", None), None);
-        assert_eq!(fold("utf8mb4_bin", "äbc", Some(2)), Some("äb".into()));
-        assert_eq!(fold("ascii_general_ci", "AB c", Some(3)), Some("ab".into()));
-    }
-}
+mod tests;
