@@ -16,6 +16,7 @@ use crate::stage::{Do, INT, Stage, Table, address, column, on_each_server};
 
 on_each_server! {
     a_commit_whose_answer_is_lost
+    a_commit_that_lands_after_the_connection_has_gone
     a_newer_applier_takes_over
     an_applier_that_hangs_inside_a_transaction
     connections_cut_at_random
@@ -64,6 +65,36 @@ async fn a_commit_whose_answer_is_lost(release: Release) -> Result<()> {
             .await?;
         assert_eq!(outcome, Outcome::Reached);
     }
+    assert_eq!(proxy.commits_failed(), 3);
+    assert_eq!(stage.sql("SELECT COUNT(*) FROM t"), "60");
+    Ok(())
+}
+
+/// The session lives on behind the applier's back: it must not commit after what it holds was looked for and done again.
+async fn a_commit_that_lands_after_the_connection_has_gone(release: Release) -> Result<()> {
+    let mut stage = Stage::of(release, "late").await?;
+    let table = counter(&stage).await?;
+    let proxy = Proxy::to(stage.server)?;
+    for late in [1, 200, 2000] {
+        write(&mut stage, &table, 20).await?;
+        let mut options = stage.options();
+        options.address.port = proxy.port();
+        options.address.host = "127.0.0.1".into();
+        options.group.transactions = 5;
+        let applier = Applier::connect(options).await?;
+        proxy.fail_next_commit(CommitFault::Late(Duration::from_millis(late)));
+        let (sender, _receiver) = watch::channel(Progress::default());
+        let outcome = applier
+            .run(
+                Some(stage.written.clone()),
+                CancellationToken::new(),
+                sender,
+            )
+            .await?;
+        assert_eq!(outcome, Outcome::Reached);
+    }
+    // The last one may still be on its way.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(proxy.commits_failed(), 3);
     assert_eq!(stage.sql("SELECT COUNT(*) FROM t"), "60");
     Ok(())

@@ -39,6 +39,8 @@ pub enum CommitFault {
     LoseRequest,
     /// The server commits, and the connection is cut in place of its answer.
     LoseAnswer,
+    /// The connection is cut in place of the answer, and the server gets the statement only after this time: the session lives until then.
+    Late(Duration),
 }
 
 #[derive(Debug, Default)]
@@ -300,14 +302,18 @@ impl Lane {
         let mut buffer = vec![0; PIECE];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             let piece = &buffer[..length];
+            let mut late = Duration::ZERO;
             let pass = match (self.direction, self.protocol) {
-                (Direction::ToServer, Protocol::MySql) => self.command(&mut reading, piece),
+                (Direction::ToServer, Protocol::MySql) => {
+                    self.command(&mut reading, piece, &mut late)
+                }
                 (Direction::ToServer, Protocol::Kafka) => self.request(&mut reading, piece),
                 (Direction::ToClient, _) => self.answer(&mut reading, piece),
             };
             let due = {
                 let faults = self.shared.lock();
                 Instant::now()
+                    + late
                     + match self.direction {
                         Direction::ToServer => faults.to_server,
                         Direction::ToClient => faults.to_client,
@@ -320,8 +326,8 @@ impl Lane {
         // The writer sends what is queued, then closes; here it is not known how far it is.
     }
 
-    /// Whether this piece of a client of MySQL may go on to the server.
-    fn command(&self, reading: &mut Reading, piece: &[u8]) -> bool {
+    /// Whether this piece of a client of MySQL may go on to the server, and how late.
+    fn command(&self, reading: &mut Reading, piece: &[u8], late: &mut Duration) -> bool {
         if !reading.commits.feed(piece) {
             return true;
         }
@@ -330,8 +336,17 @@ impl Lane {
             return true;
         };
         faults.commits_failed += 1;
+        if let (CommitFault::Late(_), Some([client, _])) = (fault, faults.connections.get(&self.id))
+        {
+            // What this lane has read still goes to the server.
+            let _ = client.shutdown(Shutdown::Both);
+        }
         drop(faults);
         match fault {
+            CommitFault::Late(time) => {
+                *late = time;
+                true
+            }
             CommitFault::LoseRequest => {
                 self.shared.cut(self.id);
                 false
