@@ -236,6 +236,7 @@ async fn main() -> Result<()> {
         filter: "*.*".into(),
         base: GtidSet::new(),
         version: "example".into(),
+        job: None,
     };
     let mut pen = Pen {
         session: Session::start(Arc::clone(&log), start, SessionOptions::default()).await?,

@@ -225,6 +225,8 @@ pub enum ApplyError {
         fingerprint: Fingerprint,
         place: Arc<Place>,
     },
+    #[error("record {offset} belongs to a copy of tables, which this version does not apply yet")]
+    Snapshot { offset: u64 },
     #[error("defect in the applier: {0}")]
     Defect(&'static str),
 }
@@ -289,7 +291,8 @@ impl Fault for ApplyError {
             | Self::Superseded { .. }
             | Self::NotStarted { .. }
             | Self::Running { .. }
-            | Self::Progress { .. } => Kind::Configuration,
+            | Self::Progress { .. }
+            | Self::Snapshot { .. } => Kind::Configuration,
             Self::Table { .. }
             | Self::Server { .. }
             | Self::Expired { .. }
@@ -339,6 +342,9 @@ impl Fault for ApplyError {
             Self::Privilege { .. } => {
                 "GRANT SELECT, INSERT, UPDATE, DELETE ON the tables, and CREATE, SELECT, INSERT, UPDATE, DELETE ON binferry.* to the user"
                     .to_owned()
+            }
+            Self::Snapshot { .. } => {
+                "copy the tables by hand, and let the log begin with --from now".to_owned()
             }
             Self::NotPaired { stream, target, .. } => format!(
                 "use the log {target}; to start over with this log, empty the tables and DELETE the rows of stream {stream:?} from binferry.progress and binferry.stream"

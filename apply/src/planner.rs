@@ -247,6 +247,9 @@ impl Planner {
             self.accepted();
             return Ok(());
         }
+        if let Outcome::Snapshot | Outcome::Rows { again: false, .. } = outcome {
+            return Err(Stop::Failed(ApplyError::Snapshot { offset: offset.0 }));
+        }
         // Chunks of a voided transaction were never touched.
         let Outcome::Chunk {
             first,

@@ -186,6 +186,9 @@ async fn next(
             };
             if let Some(head) = head_of(&bytes).map_err(broken)? {
                 let outcome = fold.step(offset, &head).outcome;
+                if let FoldOutcome::Snapshot | FoldOutcome::Rows { again: false, .. } = outcome {
+                    return nothing;
+                }
                 let (first, prepared) = match outcome {
                     FoldOutcome::Chunk {
                         first,

@@ -2,7 +2,7 @@
 
     read_topic.py [--end] [--property security.protocol=SSL ...] localhost:9092 shop       # reads shop.log and shop.schemas
 
-Kept simple: it holds a transaction in memory until it is complete, and the GTIDs of all that it has seen; it verifies no checksum of ours; and it
+Kept simple: it leaves out the rows of copied tables (SnapshotRows); it holds a transaction in memory until it is complete, and the GTIDs of all that it has seen; it verifies no checksum of ours; and it
 refuses a topic whose beginning has expired, where one would begin with a checkpoint. docs/records.md has the format, docs/kafka.md the rules.
 """
 import argparse, base64, datetime, decimal, io, json, pathlib, re, signal, sys, uuid
@@ -63,7 +63,7 @@ def transactions():
             expected.pop(writer), incomplete.pop(writer, None)
         elif number == expected.get(writer):  # lower: a repeat
             expected[writer] += 1
-            if part := body.get("transaction"):  # neither Checkpoint nor Heartbeat
+            if part := body.get("transaction"):  # a Checkpoint, a Heartbeat or a copy's record has none
                 gtid = part["gtid"]["uuid"], part["gtid"]["tag"], part["gtid"]["gno"]
                 before, chunks = incomplete.pop(writer, (gtid, [])) if part["chunk"] else (gtid, [])
                 if gtid in seen or gtid != before or len(chunks) != part["chunk"]:

@@ -17,6 +17,7 @@ mod fold_state;
 mod framing;
 mod head;
 mod heartbeat;
+mod snapshot;
 mod start;
 mod transaction;
 mod write_set;
@@ -26,9 +27,15 @@ pub use self::{
     change::{Change, Changes, ChangesBuffer, ChangesIter, Image, Operation},
     ddl::{Ddl, DdlEffect},
     error::RecordError,
-    fold_state::{FoldState, Newest, OpenTransaction, Prepared, SiteState},
+    fold_state::{
+        CopyState, FoldState, JobState, Newest, OpenRows, OpenTransaction, Prepared, SiteState,
+    },
     head::{Head, HeadBody},
     heartbeat::{Counts, Heartbeat},
+    snapshot::{
+        GivenUp, Over, RowsHead, Snapshot, SnapshotBegin, SnapshotEnd, SnapshotGivenUp,
+        SnapshotJob, SnapshotRows, SnapshotStep, Window,
+    },
     start::Start,
     transaction::{Transaction, TransactionHead},
     write_set::{ForeignKeys, TableRef, WriteSet},
@@ -39,30 +46,34 @@ use crate::{fingerprint::Fingerprint, gtid::Uuid};
 /// The published schema of a record.
 pub const ENVELOPE_SCHEMA: &str = include_str!("../binferry.avsc");
 /// CRC-64-AVRO of the parsing canonical form of [`ENVELOPE_SCHEMA`].
-pub const ENVELOPE_FINGERPRINT: Fingerprint = Fingerprint(0x28c3_4c12_bc17_b034);
+pub const ENVELOPE_FINGERPRINT: Fingerprint = Fingerprint(0x7361_6717_713f_0820);
 /// The published schema of a [`FoldState`] that stands on its own.
 pub const FOLD_SCHEMA: &str = include_str!("../fold.avsc");
 /// CRC-64-AVRO of the parsing canonical form of [`FOLD_SCHEMA`].
-pub const FOLD_FINGERPRINT: Fingerprint = Fingerprint(0x1c36_862a_02cc_81cf);
+pub const FOLD_FINGERPRINT: Fingerprint = Fingerprint(0xcafd_c878_b974_7a1b);
 
 /// A version of the published schemas. The newest one is written, all are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
     /// `binferry.v1.avsc` and `fold.v1.avsc`.
     One,
-    /// `binferry.v2.avsc` and `fold.avsc`: adds XA transactions, and the counts in heartbeats.
+    /// `binferry.v2.avsc` and `fold.v2.avsc`: adds XA transactions, and the counts in heartbeats.
     Two,
-    /// Adds what foreign keys had to do with changes. The fold's schema is that of version 2.
+    /// `binferry.v3.avsc`: adds what foreign keys had to do with changes. The fold's schema is that of version 2.
     Three,
+    /// `binferry.avsc` and `fold.avsc`: adds the copy of tables.
+    Four,
 }
 
-const ENVELOPE_VERSIONS: [(Fingerprint, Version); 3] = [
-    (ENVELOPE_FINGERPRINT, Version::Three),
+const ENVELOPE_VERSIONS: [(Fingerprint, Version); 4] = [
+    (ENVELOPE_FINGERPRINT, Version::Four),
+    (Fingerprint(0x28c3_4c12_bc17_b034), Version::Three),
     (Fingerprint(0xa3f0_59db_1237_b9a5), Version::Two),
     (Fingerprint(0x29f3_a99e_011d_5749), Version::One),
 ];
-const FOLD_VERSIONS: [(Fingerprint, Version); 2] = [
-    (FOLD_FINGERPRINT, Version::Two),
+const FOLD_VERSIONS: [(Fingerprint, Version); 3] = [
+    (FOLD_FINGERPRINT, Version::Four),
+    (Fingerprint(0x1c36_862a_02cc_81cf), Version::Two),
     (Fingerprint(0x5f9d_70b7_f679_4b43), Version::One),
 ];
 
@@ -98,4 +109,6 @@ pub enum Body<'a> {
     Checkpoint(FoldState),
     Heartbeat(Heartbeat),
     XaPrepared(XaPrepared<'a>),
+    Snapshot(Snapshot),
+    SnapshotRows(SnapshotRows<'a>),
 }

@@ -10,6 +10,8 @@
 //!    they lie is kept for the capture, which sends the changes again when the XA transaction commits: with the GTID of the XA COMMIT, as
 //!    a transaction like any other. Its end says so (`xa_end`), and they are forgotten for good. A prepared transaction may come again
 //!    before that, as a copy: it moves to where the copy lies.
+//! 6. A copy's steps and rows are records without a GTID, which rules 1 and 2 suffice for. Rows count when they are the copy's next range,
+//!    and a range that comes in parts counts with its last. Across incarnations the ranges go on: the state says behind which key.
 //!
 //! `FoldState` is a statement about a prefix of the log. A reader keeps it (with its data, in one transaction), or takes it from a
 //! checkpoint, and reads on from there; nobody reads on from a bare offset.
@@ -20,8 +22,9 @@ pub use binferry_schemas::record::Head;
 use binferry_schemas::{
     gtid::{Gtid, GtidSet, Uuid},
     record::{
-        FoldState, HeadBody, Incarnation, Newest, Offset, OpenTransaction, Prepared, PreparedHead,
-        SiteState, Start, TransactionHead,
+        CopyState, FoldState, HeadBody, Incarnation, JobState, Newest, Offset, OpenRows,
+        OpenTransaction, Prepared, PreparedHead, RowsHead, SiteState, SnapshotEnd, SnapshotGivenUp,
+        SnapshotJob, SnapshotStep, Start, TransactionHead,
     },
 };
 
@@ -48,6 +51,17 @@ pub enum Outcome {
     /// A transaction is accepted that only prepares changes, or it comes again: there is nothing to deliver, and its chunks before this
     /// one (`voided`) are to be forgotten.
     Prepared,
+    /// A step of a copy.
+    Snapshot,
+    /// Rows of a copy.
+    Rows {
+        /// Offset of the range's first part; this record's own when it has one.
+        first: Offset,
+        /// The range counts with this record. Parts before it may turn out to count for nothing: then part 0 comes again.
+        last: bool,
+        /// Read again after `Fold::resume`, because the range was open; the state doesn't change.
+        again: bool,
+    },
     Start,
     Checkpoint,
     Heartbeat,
@@ -62,26 +76,33 @@ pub enum Reason {
     Void,
     /// This record's number shows that one is missing: the incarnation has ended.
     Gap,
-    /// The transaction is in the set.
+    /// The transaction is in the set; the range has been counted.
     Known,
-    /// Its transaction's chunks before it did not count.
+    /// What came before it did not count: chunks of its transaction, its copy's beginning, ranges or parts.
     Orphan,
 }
 
 #[derive(Debug, Clone)]
 pub struct Fold {
     state: FoldState,
-    /// Sites whose open transaction is being read again, while the offset is below the state's.
+    /// What is open and being read again, while the offset is below the state's.
     again: Vec<Again>,
 }
 
 #[derive(Debug, Clone)]
 struct Again {
     incarnation: Incarnation,
-    gtid: Gtid,
+    what: Open,
     first: Offset,
     /// The sequence number that counted next; `None` until the first chunk.
     next: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Transaction(Gtid),
+    /// A range: the copy, and the range's number.
+    Rows(Uuid, u64),
 }
 
 impl Fold {
@@ -99,22 +120,29 @@ impl Fold {
         }
     }
 
-    /// Goes on from a state. Reading starts at the offset in the answer: at the earliest first chunk of an open transaction, and otherwise
-    /// at the state's. Below the state's offset, `step` hands out the open transactions' chunks again, and ignores everything else.
+    /// Goes on from a state. Reading starts at the offset in the answer: at the earliest first chunk of an open transaction (or part of
+    /// a range), and otherwise at the state's. Below the state's offset, `step` hands out the chunks of what is open again, and ignores
+    /// everything else.
     pub fn resume(state: FoldState) -> (Self, Offset) {
-        let again: Vec<Again> = state
-            .sites
-            .iter()
-            .filter_map(|site| {
-                let open = site.open.as_ref()?;
-                Some(Again {
+        let mut again = Vec::new();
+        for site in &state.sites {
+            let mut open = |what, first| {
+                again.push(Again {
                     incarnation: site.incarnation,
-                    gtid: open.gtid,
-                    first: open.first,
+                    what,
+                    first,
                     next: None,
-                })
-            })
-            .collect();
+                });
+            };
+            if let Some(transaction) = &site.open {
+                open(Open::Transaction(transaction.gtid), transaction.first);
+            }
+            for copy in &site.copies {
+                if let Some(rows) = &copy.open {
+                    open(Open::Rows(copy.copy, copy.next_chunk), rows.first);
+                }
+            }
+        }
         let from = again
             .iter()
             .map(|a| a.first)
@@ -143,6 +171,13 @@ impl Fold {
             }
             HeadBody::XaPrepared(prepared) => {
                 self.count(head, |counted| counted.prepared(offset, prepared))
+            }
+            HeadBody::Snapshot(snapshot) => self.count(head, |counted| {
+                counted.snapshot(&snapshot.step);
+                Step::plain(Outcome::Snapshot)
+            }),
+            HeadBody::SnapshotRows(rows) => {
+                self.count(head, |counted| Step::plain(counted.rows(offset, rows)))
             }
             HeadBody::Checkpoint(_) => self.count(head, |_| Step::plain(Outcome::Checkpoint)),
             HeadBody::Heartbeat(_) => self.count(head, |_| Step::plain(Outcome::Heartbeat)),
@@ -173,15 +208,27 @@ impl Fold {
                 continue;
             }
             again.next = header.sequence.checked_add(1);
-            let (HeadBody::WriteSet(chunk) | HeadBody::Ddl(chunk)) = &head.body else {
-                continue;
-            };
-            if chunk.gtid == again.gtid {
-                return Outcome::Chunk {
-                    first: again.first,
-                    last: false,
-                    again: true,
-                };
+            let (first, last) = (again.first, false);
+            match (&head.body, again.what) {
+                (HeadBody::WriteSet(chunk) | HeadBody::Ddl(chunk), Open::Transaction(gtid))
+                    if chunk.gtid == gtid =>
+                {
+                    return Outcome::Chunk {
+                        first,
+                        last,
+                        again: true,
+                    };
+                }
+                (HeadBody::SnapshotRows(rows), Open::Rows(copy, chunk))
+                    if rows.copy == copy && rows.chunk == chunk =>
+                {
+                    return Outcome::Rows {
+                        first,
+                        last,
+                        again: true,
+                    };
+                }
+                _ => {}
             }
         }
         Outcome::Ignored(Reason::Repeat)
@@ -200,6 +247,8 @@ impl Fold {
             filter: start.filter.clone(),
             open: None,
             prepared: Vec::new(),
+            jobs: Vec::new(),
+            copies: Vec::new(),
         };
         let voided = match at {
             Ok(at) => {
@@ -209,11 +258,20 @@ impl Fold {
                 }
                 let before = std::mem::replace(site, fresh);
                 site.prepared = before.prepared;
+                site.jobs = before.jobs;
+                site.copies = before.copies;
+                site.copies.iter_mut().for_each(|copy| copy.open = None);
+                if let Some(job) = &start.job {
+                    want(site, job);
+                }
                 before.open
             }
             Err(at) => {
                 self.state.sites.insert(at, fresh);
                 self.state.set.union_with(&start.base);
+                if let Some(job) = &start.job {
+                    want(&mut self.state.sites[at], job);
+                }
                 None
             }
         };
@@ -243,6 +301,7 @@ impl Fold {
         }
         if header.sequence > next {
             site.next = None;
+            site.copies.iter_mut().for_each(|copy| copy.open = None);
             return Step {
                 outcome: Outcome::Ignored(Reason::Gap),
                 voided: site.open.take(),
@@ -343,10 +402,103 @@ impl Counted<'_> {
         }
     }
 
+    /// Rule 6.
+    fn snapshot(self, step: &SnapshotStep) {
+        let site = self.site;
+        match step {
+            SnapshotStep::Wanted(job) => want(site, job),
+            SnapshotStep::Begin(begin) => {
+                let name = (begin.table.database.clone(), begin.table.table.clone());
+                // There is one copy of a table: another one takes its place.
+                site.copies
+                    .retain(|copy| (&copy.table.database, &copy.table.table) != (&name.0, &name.1));
+                // A copy that takes another's place does not move the job on.
+                if let Some(state) = job_of(site, begin.job)
+                    && state.cursor.as_ref().is_none_or(|cursor| *cursor < name)
+                {
+                    state.cursor = Some(name);
+                }
+                site.copies.push(CopyState {
+                    job: begin.job,
+                    copy: begin.copy,
+                    table: begin.table.clone(),
+                    key: begin.key.clone(),
+                    over: begin.over,
+                    next_chunk: 0,
+                    upper: None,
+                    rows: 0,
+                    estimated_rows: begin.estimated_rows,
+                    estimated_bytes: begin.estimated_bytes,
+                    open: None,
+                });
+            }
+            SnapshotStep::End(SnapshotEnd { copy, .. })
+            | SnapshotStep::GivenUp(SnapshotGivenUp { copy, .. }) => {
+                site.copies.retain(|other| other.copy != *copy);
+            }
+            SnapshotStep::Planned(job) => {
+                if let Some(state) = job_of(site, *job) {
+                    state.planned = true;
+                }
+            }
+            SnapshotStep::Done(job) => {
+                site.jobs.retain(|state| state.job.id != *job);
+                site.copies.retain(|copy| copy.job != *job);
+            }
+        }
+    }
+
+    /// Rule 6.
+    fn rows(self, offset: Offset, rows: &RowsHead) -> Outcome {
+        let mut copies = self.site.copies.iter_mut();
+        let Some(copy) = copies.find(|copy| copy.copy == rows.copy) else {
+            return Outcome::Ignored(Reason::Orphan);
+        };
+        let open = copy.open.take();
+        let first = match open {
+            _ if rows.chunk < copy.next_chunk => return Outcome::Ignored(Reason::Known),
+            _ if rows.chunk > copy.next_chunk => return Outcome::Ignored(Reason::Orphan),
+            _ if rows.part == 0 => offset,
+            Some(open) if open.next_part == rows.part => open.first,
+            _ => return Outcome::Ignored(Reason::Orphan),
+        };
+        if rows.last {
+            copy.next_chunk = copy.next_chunk.saturating_add(1);
+            copy.upper.clone_from(&rows.upper);
+            copy.rows = copy.rows.saturating_add(rows.rows);
+            copy.table.clone_from(&rows.table);
+        } else {
+            copy.open = Some(OpenRows {
+                first,
+                // As in a transaction: no row has 2^32 parts.
+                next_part: rows.part.saturating_add(1),
+            });
+        }
+        Outcome::Rows {
+            first,
+            last: rows.last,
+            again: false,
+        }
+    }
+
     fn is_prepared(&self, gtid: &Gtid) -> bool {
         let mut prepared = self.site.prepared.iter();
         prepared.any(|prepared| prepared.gtid == *gtid)
     }
+}
+
+fn want(site: &mut SiteState, job: &SnapshotJob) {
+    if job_of(site, job.id).is_none() {
+        site.jobs.push(JobState {
+            job: job.clone(),
+            cursor: None,
+            planned: false,
+        });
+    }
+}
+
+fn job_of(site: &mut SiteState, id: Uuid) -> Option<&mut JobState> {
+    site.jobs.iter_mut().find(|state| state.job.id == id)
 }
 
 /// Rule 3: the offset of the first chunk of this chunk's transaction, and the transaction that it interrupts.

@@ -170,9 +170,12 @@ pub(crate) fn standing(
     at: Offset,
     state: &FoldState,
 ) -> Option<Standing> {
-    let opens = state.sites.iter().filter_map(|site| site.open.as_ref());
-    let needs = opens
+    let transactions = state.sites.iter().filter_map(|site| site.open.as_ref());
+    let copies = state.sites.iter().flat_map(|site| &site.copies);
+    let rows = copies.filter_map(|copy| copy.open.as_ref());
+    let needs = transactions
         .map(|open| open.first)
+        .chain(rows.map(|open| open.first))
         .fold(state.offset.min(at), Offset::min);
     (state.log == log.id() && state.offset <= at && state.offset >= start)
         .then_some(Standing { record: at, needs })

@@ -352,6 +352,7 @@ async fn start(log: &Arc<dyn Log>, server: Uuid) -> Result<Session> {
         filter: "*.*".into(),
         base: GtidSet::new(),
         version: "test".into(),
+        job: None,
     };
     Ok(Session::start(Arc::clone(log), start, SessionOptions::default()).await?)
 }

@@ -101,6 +101,7 @@ pub async fn attach(
         filter: options.filter.to_string(),
         base,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        job: None,
     };
     let session = Session::start(log.clone(), start, options.session).await?;
     let state = session.state();

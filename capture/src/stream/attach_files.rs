@@ -62,6 +62,7 @@ pub(super) async fn attach(
         filter: options.filter.to_string(),
         base,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        job: None,
     };
     let session = Session::start(log.clone(), start, options.session).await?;
     let state = session.state();

@@ -110,6 +110,7 @@ impl Stream {
             filter: String::new(),
             base: GtidSet::new(),
             version: String::new(),
+            job: None,
         };
         let session = Session::start(log.clone(), start, SessionOptions::default())
             .await

@@ -49,6 +49,7 @@ async fn stopped(events: &[(u8, &[u8])]) -> String {
         filter: String::new(),
         base: GtidSet::new(),
         version: String::new(),
+        job: None,
     };
     let mut session = Session::start(log.clone(), start, SessionOptions::default())
         .await

@@ -51,9 +51,7 @@ impl Ddl {
         avro::put_string(out, &self.statement);
         avro::put_string(out, &self.database);
         avro::put_long(out, self.sql_mode as i64);
-        for collation in self.collations {
-            avro::put_long(out, i64::from(collation));
-        }
+        put_collations(out, self.collations);
         avro::put_string(out, &self.time_zone);
         avro::put_long(out, self.effect as i64);
         if !self.tables.is_empty() {
@@ -72,11 +70,7 @@ impl Ddl {
         let database = input.str()?.to_owned();
         // 64 flags: all bits are taken as they are.
         let sql_mode = input.long()? as u64;
-        let collations = [
-            take_collation(input)?,
-            take_collation(input)?,
-            take_collation(input)?,
-        ];
+        let collations = take_collations(input)?;
         let time_zone = input.str()?.to_owned();
         let effect = DdlEffect::ALL[usize::from(input.branch(DdlEffect::ALL.len() as u8)?)];
         let mut tables = Vec::new();
@@ -95,6 +89,20 @@ impl Ddl {
             tables,
         })
     }
+}
+
+pub(super) fn put_collations(out: &mut Vec<u8>, collations: [u16; 3]) {
+    for collation in collations {
+        avro::put_long(out, i64::from(collation));
+    }
+}
+
+pub(super) fn take_collations(input: &mut Reader<'_>) -> Result<[u16; 3], RecordError> {
+    Ok([
+        take_collation(input)?,
+        take_collation(input)?,
+        take_collation(input)?,
+    ])
 }
 
 fn take_collation(input: &mut Reader<'_>) -> Result<u16, RecordError> {

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! fixed 16 incarnation | long sequence | union null/long checkpoint | union body: Start, WriteSet, Ddl, Checkpoint, Heartbeat,
-//!                                                                           and since version 2 XaPrepared
+//!                                                                           since version 2 XaPrepared, since version 4 Snapshot and
+//!                                                                           SnapshotRows
 //! ```
 
 use super::{
     Body, Ddl, ENVELOPE_FINGERPRINT, ENVELOPE_VERSIONS, FoldState, Header, Heartbeat, Incarnation,
-    Offset, Record, RecordError, Start, Version, WriteSet, XaPrepared, framing,
+    Offset, Record, RecordError, Snapshot, SnapshotRows, Start, Version, WriteSet, XaPrepared,
+    framing,
 };
 use crate::{
     avro::{self, AvroError, Reader},
@@ -23,16 +25,20 @@ pub(super) enum Branch {
     Checkpoint,
     Heartbeat,
     XaPrepared,
+    Snapshot,
+    SnapshotRows,
 }
 
 impl Branch {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Start,
         Self::WriteSet,
         Self::Ddl,
         Self::Checkpoint,
         Self::Heartbeat,
         Self::XaPrepared,
+        Self::Snapshot,
+        Self::SnapshotRows,
     ];
 
     /// How many there are.
@@ -40,6 +46,7 @@ impl Branch {
         match version {
             Version::One => 5,
             Version::Two | Version::Three => 6,
+            Version::Four => 8,
         }
     }
 }
@@ -97,6 +104,8 @@ impl Record<'_> {
             Body::Checkpoint(_) => Branch::Checkpoint,
             Body::Heartbeat(_) => Branch::Heartbeat,
             Body::XaPrepared(_) => Branch::XaPrepared,
+            Body::Snapshot(_) => Branch::Snapshot,
+            Body::SnapshotRows(_) => Branch::SnapshotRows,
         };
         avro::put_long(out, branch as i64);
         match &self.body {
@@ -106,16 +115,23 @@ impl Record<'_> {
             Body::Checkpoint(state) => state.put(out),
             Body::Heartbeat(heartbeat) => heartbeat.put(out),
             Body::XaPrepared(prepared) => prepared.put(out),
+            Body::Snapshot(snapshot) => snapshot.put(out),
+            Body::SnapshotRows(rows) => rows.put(out),
         }
     }
 
-    /// What `encode` reserves: at least the bytes of a write-set; the other kinds are left to grow.
+    /// What `encode` reserves: at least the bytes of records with rows; the other kinds are left to grow.
     pub fn size(&self) -> usize {
         Header::SIZE
             + match &self.body {
                 Body::WriteSet(write_set) => write_set.size(),
                 Body::XaPrepared(prepared) => prepared.size(),
-                Body::Start(_) | Body::Ddl(_) | Body::Checkpoint(_) | Body::Heartbeat(_) => 0,
+                Body::SnapshotRows(rows) => rows.size(),
+                Body::Start(_)
+                | Body::Ddl(_)
+                | Body::Checkpoint(_)
+                | Body::Heartbeat(_)
+                | Body::Snapshot(_) => 0,
             }
     }
 }
@@ -129,12 +145,14 @@ impl<'a> Record<'a> {
             mut input,
         } = open(bytes)?;
         let body = match branch {
-            Branch::Start => Body::Start(Start::take(&mut input)?),
+            Branch::Start => Body::Start(Start::take(&mut input, version)?),
             Branch::WriteSet => Body::WriteSet(WriteSet::take(&mut input, version)?),
             Branch::Ddl => Body::Ddl(Ddl::take(&mut input, version)?),
             Branch::Checkpoint => Body::Checkpoint(FoldState::take(&mut input, version)?),
             Branch::Heartbeat => Body::Heartbeat(Heartbeat::take(&mut input, version)?),
             Branch::XaPrepared => Body::XaPrepared(XaPrepared::take(&mut input, version)?),
+            Branch::Snapshot => Body::Snapshot(Snapshot::take(&mut input, version)?),
+            Branch::SnapshotRows => Body::SnapshotRows(SnapshotRows::take(&mut input, version)?),
         };
         input.finish()?;
         Ok(Self { header, body })

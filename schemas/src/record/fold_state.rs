@@ -5,9 +5,11 @@
 //! ```
 
 use super::{
-    FOLD_FINGERPRINT, FOLD_VERSIONS, Incarnation, Offset, RecordError, Version, Xid,
+    FOLD_FINGERPRINT, FOLD_VERSIONS, Incarnation, Offset, Over, RecordError, SnapshotJob, TableRef,
+    Version, Xid,
     envelope::{put_optional, take_optional},
     framing,
+    snapshot::{put_key, put_strings, take_key, take_over, take_strings, take_uuid},
     transaction::{put_gtid, take_gtid, take_u32},
 };
 use crate::{
@@ -47,6 +49,48 @@ pub struct SiteState {
     pub open: Option<OpenTransaction>,
     /// XA transactions that are prepared and have not ended, in the order of their last chunks.
     pub prepared: Vec<Prepared>,
+    /// Jobs that are not done, in the order in which they were asked for.
+    pub jobs: Vec<JobState>,
+    /// Copies that have begun and not ended, in the order in which they began; at most one of a table.
+    pub copies: Vec<CopyState>,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobState {
+    pub job: SnapshotJob,
+    /// The table (database, table) that was begun last.
+    pub cursor: Option<(String, String)>,
+    /// All of its tables have begun.
+    pub planned: bool,
+}
+
+/// How far the copy of a table is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyState {
+    pub job: Uuid,
+    pub copy: Uuid,
+    /// As the copy's newest record has it.
+    pub table: TableRef,
+    /// The columns by which it is cut; none: it is read at once.
+    pub key: Vec<String>,
+    pub over: Over,
+    pub next_chunk: u64,
+    /// Of the last range that counted. `None`: there is none, or it went to the table's end; `next_chunk` tells which.
+    pub upper: Option<Vec<u8>>,
+    /// In the log so far.
+    pub rows: u64,
+    pub estimated_rows: u64,
+    pub estimated_bytes: u64,
+    pub open: Option<OpenRows>,
+}
+
+/// A range of which only the first parts have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRows {
+    /// Offset of part 0.
+    pub first: Offset,
+    pub next_part: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,9 +205,38 @@ impl SiteState {
             }
         }
         out.push(0);
+        if !self.jobs.is_empty() {
+            avro::put_long(out, self.jobs.len() as i64);
+            for job in &self.jobs {
+                job.put(out);
+            }
+        }
+        out.push(0);
+        if !self.copies.is_empty() {
+            avro::put_long(out, self.copies.len() as i64);
+            for copy in &self.copies {
+                copy.put(out);
+            }
+        }
+        out.push(0);
     }
 
     fn take(input: &mut Reader<'_>, version: Version) -> Result<Self, RecordError> {
+        let mut site = Self::take_older(input, version)?;
+        if version == Version::Four {
+            input.array(|input| -> Result<(), RecordError> {
+                site.jobs.push(JobState::take(input)?);
+                Ok(())
+            })?;
+            input.array(|input| -> Result<(), RecordError> {
+                site.copies.push(CopyState::take(input, version)?);
+                Ok(())
+            })?;
+        }
+        Ok(site)
+    }
+
+    fn take_older(input: &mut Reader<'_>, version: Version) -> Result<Self, RecordError> {
         Ok(Self {
             site: input.str()?.to_owned(),
             server: Uuid::from_bytes(input.fixed()?),
@@ -181,7 +254,7 @@ impl SiteState {
             },
             prepared: match version {
                 Version::One => Vec::new(),
-                Version::Two | Version::Three => {
+                _ => {
                     let mut prepared = Vec::new();
                     input.array(|input| -> Result<(), RecordError> {
                         prepared.push(Prepared::take(input)?);
@@ -189,6 +262,90 @@ impl SiteState {
                     })?;
                     prepared
                 }
+            },
+            jobs: Vec::new(),
+            copies: Vec::new(),
+        })
+    }
+}
+
+impl JobState {
+    /// Whether the job will begin the table's copy: what the log says of it until then, the copy says again.
+    pub fn awaits(&self, database: &str, table: &str) -> bool {
+        let behind = |(d, t): &(String, String)| (d.as_str(), t.as_str()) < (database, table);
+        !self.planned && self.cursor.as_ref().is_none_or(behind) && self.job.covers(database, table)
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        self.job.put(out);
+        match &self.cursor {
+            None => out.push(0),
+            Some((database, table)) => {
+                out.push(2);
+                avro::put_string(out, database);
+                avro::put_string(out, table);
+            }
+        }
+        avro::put_boolean(out, self.planned);
+    }
+
+    fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
+        Ok(Self {
+            job: SnapshotJob::take(input)?,
+            cursor: match input.optional()? {
+                false => None,
+                true => Some((input.str()?.to_owned(), input.str()?.to_owned())),
+            },
+            planned: input.boolean()?,
+        })
+    }
+}
+
+impl CopyState {
+    /// Nothing is missing but the end.
+    pub fn is_complete(&self) -> bool {
+        !self.key.is_empty() && self.next_chunk > 0 && self.upper.is_none()
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.job.as_bytes());
+        out.extend_from_slice(self.copy.as_bytes());
+        self.table.put(out);
+        put_strings(out, &self.key);
+        avro::put_long(out, self.over as i64);
+        avro::put_long(out, self.next_chunk as i64);
+        put_key(out, self.upper.as_deref());
+        avro::put_long(out, self.rows as i64);
+        avro::put_long(out, self.estimated_rows as i64);
+        avro::put_long(out, self.estimated_bytes as i64);
+        match &self.open {
+            None => out.push(0),
+            Some(open) => {
+                out.push(2);
+                avro::put_long(out, open.first.0 as i64);
+                avro::put_long(out, i64::from(open.next_part));
+            }
+        }
+    }
+
+    fn take(input: &mut Reader<'_>, version: Version) -> Result<Self, RecordError> {
+        Ok(Self {
+            job: take_uuid(input)?,
+            copy: take_uuid(input)?,
+            table: TableRef::take(input, version)?,
+            key: take_strings(input)?,
+            over: take_over(input)?,
+            next_chunk: input.unsigned()?,
+            upper: take_key(input)?,
+            rows: input.unsigned()?,
+            estimated_rows: input.unsigned()?,
+            estimated_bytes: input.unsigned()?,
+            open: match input.optional()? {
+                false => None,
+                true => Some(OpenRows {
+                    first: Offset(input.unsigned()?),
+                    next_part: take_u32(input)?,
+                }),
             },
         })
     }

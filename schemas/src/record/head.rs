@@ -1,7 +1,8 @@
 //! The part of a record that the fold needs, read without the tables and changes.
 
 use super::{
-    Body, FoldState, Header, Heartbeat, PreparedHead, Record, RecordError, Start, TransactionHead,
+    Body, FoldState, Header, Heartbeat, PreparedHead, Record, RecordError, RowsHead, Snapshot,
+    Start, TransactionHead,
     envelope::{Branch, Opened, open},
 };
 
@@ -20,6 +21,8 @@ pub enum HeadBody {
     Checkpoint(FoldState),
     Heartbeat(Heartbeat),
     XaPrepared(PreparedHead),
+    Snapshot(Snapshot),
+    SnapshotRows(RowsHead),
 }
 
 impl Head {
@@ -32,6 +35,8 @@ impl Head {
             Body::Checkpoint(state) => HeadBody::Checkpoint(state.clone()),
             Body::Heartbeat(heartbeat) => HeadBody::Heartbeat(heartbeat.clone()),
             Body::XaPrepared(prepared) => HeadBody::XaPrepared(prepared.into()),
+            Body::Snapshot(snapshot) => HeadBody::Snapshot(snapshot.clone()),
+            Body::SnapshotRows(rows) => HeadBody::SnapshotRows(rows.head.clone()),
         };
         Self {
             header: record.header,
@@ -47,9 +52,10 @@ impl Head {
             mut input,
         } = open(bytes)?;
         let body = match branch {
-            Branch::Start => HeadBody::Start(Start::take(&mut input)?),
+            Branch::Start => HeadBody::Start(Start::take(&mut input, version)?),
             Branch::Checkpoint => HeadBody::Checkpoint(FoldState::take(&mut input, version)?),
             Branch::Heartbeat => HeadBody::Heartbeat(Heartbeat::take(&mut input, version)?),
+            Branch::Snapshot => HeadBody::Snapshot(Snapshot::take(&mut input, version)?),
             // The rest of these is not read.
             Branch::WriteSet => {
                 let head = TransactionHead::take(&mut input, version)?;
@@ -72,6 +78,13 @@ impl Head {
                     body: HeadBody::XaPrepared(head),
                 });
             }
+            Branch::SnapshotRows => {
+                let head = RowsHead::take(&mut input, version)?;
+                return Ok(Self {
+                    header,
+                    body: HeadBody::SnapshotRows(head),
+                });
+            }
         };
         input.finish()?;
         Ok(Self { header, body })
@@ -82,7 +95,11 @@ impl Head {
         match &self.body {
             HeadBody::WriteSet(chunk) | HeadBody::Ddl(chunk) => Some(chunk),
             HeadBody::XaPrepared(prepared) => Some(&prepared.transaction),
-            HeadBody::Start(_) | HeadBody::Checkpoint(_) | HeadBody::Heartbeat(_) => None,
+            HeadBody::Start(_)
+            | HeadBody::Checkpoint(_)
+            | HeadBody::Heartbeat(_)
+            | HeadBody::Snapshot(_)
+            | HeadBody::SnapshotRows(_) => None,
         }
     }
 }

@@ -49,7 +49,7 @@ impl Heartbeat {
         let at_us = input.unsigned()?;
         let counts = match version {
             Version::One => None,
-            Version::Two | Version::Three => match input.optional()? {
+            _ => match input.optional()? {
                 false => None,
                 true => Some(Counts::take(input)?),
             },

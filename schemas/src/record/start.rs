@@ -1,6 +1,6 @@
 //! `Start`: the beginning of an incarnation.
 
-use super::RecordError;
+use super::{RecordError, SnapshotJob, Version};
 use crate::{
     avro::{self, Reader},
     gtid::{GtidSet, Uuid},
@@ -17,6 +17,8 @@ pub struct Start {
     pub base: GtidSet,
     /// Binferry's version, for people.
     pub version: String,
+    /// Tables that this incarnation, or one after it, is to copy. Since version 4.
+    pub job: Option<SnapshotJob>,
 }
 
 impl Start {
@@ -26,15 +28,29 @@ impl Start {
         avro::put_string(out, &self.filter);
         avro::put_string(out, &self.base.to_string());
         avro::put_string(out, &self.version);
+        match &self.job {
+            None => out.push(0),
+            Some(job) => {
+                out.push(2);
+                job.put(out);
+            }
+        }
     }
 
-    pub(super) fn take(input: &mut Reader<'_>) -> Result<Self, RecordError> {
+    pub(super) fn take(input: &mut Reader<'_>, version: Version) -> Result<Self, RecordError> {
         Ok(Self {
             site: input.str()?.to_owned(),
             server: Uuid::from_bytes(input.fixed()?),
             filter: input.str()?.to_owned(),
             base: input.str()?.parse()?,
             version: input.str()?.to_owned(),
+            job: match version {
+                Version::One | Version::Two | Version::Three => None,
+                Version::Four => match input.optional()? {
+                    false => None,
+                    true => Some(SnapshotJob::take(input)?),
+                },
+            },
         })
     }
 }

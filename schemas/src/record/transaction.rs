@@ -118,7 +118,7 @@ impl TransactionHead {
             last: input.boolean()?,
             xa_end: match version {
                 Version::One => None,
-                Version::Two | Version::Three => match input.optional()? {
+                _ => match input.optional()? {
                     false => None,
                     true => Some(XaEnd::take(input)?),
                 },

@@ -49,10 +49,7 @@ impl ForeignKeys {
 impl WriteSet<'_> {
     /// Most bytes that [`put`](Self::put) writes.
     pub(super) fn size(&self) -> usize {
-        let tables = self
-            .tables
-            .iter()
-            .map(|t| avro::bytes_len(t.database.len()) + avro::bytes_len(t.table.len()) + 8 + 1);
+        let tables = self.tables.iter().map(TableRef::size);
         self.transaction.size()
             + tables.sum::<usize>()
             + self.changes.encoded.len()
@@ -65,20 +62,11 @@ impl WriteSet<'_> {
         if !self.tables.is_empty() {
             avro::put_long(out, self.tables.len() as i64);
             for table in &self.tables {
-                avro::put_string(out, &table.database);
-                avro::put_string(out, &table.table);
-                out.extend_from_slice(&table.schema.0.to_be_bytes());
-                avro::put_long(out, table.foreign_keys as i64);
+                table.put(out);
             }
         }
         out.push(0);
-        let Changes { count, encoded } = self.changes;
-        if count > 0 {
-            avro::put_long(out, -(count as i64));
-            avro::put_bytes(out, encoded);
-        }
-        out.push(0);
-        avro::put_long(out, i64::from(crc32c::crc32c(encoded)));
+        put_changes(out, self.changes);
     }
 }
 
@@ -87,17 +75,7 @@ impl<'a> WriteSet<'a> {
         let transaction = Transaction::take(input, version)?;
         let mut tables = Vec::new();
         input.array(|input| -> Result<(), RecordError> {
-            tables.push(TableRef {
-                database: input.str()?.to_owned(),
-                table: input.str()?.to_owned(),
-                schema: Fingerprint(u64::from_be_bytes(input.fixed()?)),
-                foreign_keys: match version {
-                    Version::One | Version::Two => ForeignKeys::Enforced,
-                    Version::Three => {
-                        ForeignKeys::ALL[usize::from(input.branch(ForeignKeys::ALL.len() as u8)?)]
-                    }
-                },
-            });
+            tables.push(TableRef::take(input, version)?);
             Ok(())
         })?;
         let changes = take_changes(input)?;
@@ -109,7 +87,42 @@ impl<'a> WriteSet<'a> {
     }
 }
 
-fn take_changes<'a>(input: &mut Reader<'a>) -> Result<Changes<'a>, RecordError> {
+impl TableRef {
+    /// Most bytes that [`put`](Self::put) writes.
+    pub(super) fn size(&self) -> usize {
+        avro::bytes_len(self.database.len()) + avro::bytes_len(self.table.len()) + 8 + 1
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        avro::put_string(out, &self.database);
+        avro::put_string(out, &self.table);
+        out.extend_from_slice(&self.schema.0.to_be_bytes());
+        avro::put_long(out, self.foreign_keys as i64);
+    }
+
+    pub(super) fn take(input: &mut Reader<'_>, version: Version) -> Result<Self, RecordError> {
+        Ok(Self {
+            database: input.str()?.to_owned(),
+            table: input.str()?.to_owned(),
+            schema: Fingerprint(u64::from_be_bytes(input.fixed()?)),
+            foreign_keys: match version {
+                Version::One | Version::Two => ForeignKeys::Enforced,
+                _ => ForeignKeys::ALL[usize::from(input.branch(ForeignKeys::ALL.len() as u8)?)],
+            },
+        })
+    }
+}
+
+pub(super) fn put_changes(out: &mut Vec<u8>, Changes { count, encoded }: Changes<'_>) {
+    if count > 0 {
+        avro::put_long(out, -(count as i64));
+        avro::put_bytes(out, encoded);
+    }
+    out.push(0);
+    avro::put_long(out, i64::from(crc32c::crc32c(encoded)));
+}
+
+pub(super) fn take_changes<'a>(input: &mut Reader<'a>) -> Result<Changes<'a>, RecordError> {
     let at = input.at();
     let count = input.long()?;
     if count > 0 {

@@ -25,11 +25,11 @@ fn canonical_fingerprint(schema: &Schema) -> Fingerprint {
 #[test]
 fn the_fingerprints_are_those_of_the_canonical_forms() {
     assert_eq!(
-        canonical_fingerprint(&parse("v3/envelope.avsc")),
+        canonical_fingerprint(&parse("v4/envelope.avsc")),
         ENVELOPE_FINGERPRINT
     );
     assert_eq!(
-        canonical_fingerprint(&parse("v2/fold.avsc")),
+        canonical_fingerprint(&parse("v4/fold.avsc")),
         FOLD_FINGERPRINT
     );
 }
@@ -121,10 +121,10 @@ fn uuid(uuid: binferry_schemas::gtid::Uuid) -> Avro {
 
 #[test]
 fn records_hold_the_same_values() {
-    let schema = parse("v3/envelope.avsc");
+    let schema = parse("v4/envelope.avsc");
     let changes = samples::changes();
     for (name, record) in samples::records(&changes) {
-        let bytes = golden::read(&format!("v3/records/{name}.bin"));
+        let bytes = golden::read(&format!("v4/records/{name}.bin"));
         assert_eq!(bytes[..2], [0xc3, 0x01]);
         assert_eq!(bytes[2..10], ENVELOPE_FINGERPRINT.0.to_le_bytes());
         let envelope = fields(decode(&schema, &bytes[10..]));
@@ -171,9 +171,88 @@ fn records_hold_the_same_values() {
                 check_xid(&body["xid"], &prepared.xid);
                 check_write_set(&body, &prepared.write_set);
             }
+            (6, Body::Snapshot(snapshot)) => {
+                assert_eq!(body["at_us"], Avro::Long(snapshot.at_us as i64));
+                check_step(&body["step"], &snapshot.step);
+            }
+            (7, Body::SnapshotRows(rows)) => check_rows(&body, rows),
             (branch, body) => panic!("branch {branch} for {body:?}"),
         }
     }
+}
+
+fn check_step(step: &Avro, expected: &SnapshotStep) {
+    let Avro::Union(branch, step) = step else {
+        panic!("not a union");
+    };
+    let step = fields(step.as_ref().clone());
+    match (branch, expected) {
+        (0, SnapshotStep::Wanted(job)) => {
+            assert_eq!(step["id"], uuid(job.id));
+            assert_eq!(step["tables"], Avro::String(job.tables.clone()));
+            assert_eq!(step["except"], Avro::String(job.except.clone()));
+            assert_eq!(step["over"], Avro::Enum(0, "nothing".to_owned()));
+        }
+        (1, SnapshotStep::Begin(begin)) => {
+            assert_eq!(step["copy"], uuid(begin.copy));
+            assert_eq!(step["over"], Avro::Enum(1, "remove".to_owned()));
+            let replaces = uuid(begin.replaces.unwrap());
+            assert_eq!(step["replaces"], Avro::Union(1, Box::new(replaces)));
+            assert_eq!(
+                step["create_table"],
+                Avro::String(begin.create_table.clone())
+            );
+            let key = begin.key.iter().cloned().map(Avro::String);
+            assert_eq!(step["key"], Avro::Array(key.collect()));
+            assert_eq!(
+                step["estimated_bytes"],
+                Avro::Long(begin.estimated_bytes as i64)
+            );
+            check_window(&step, &begin.window);
+        }
+        (2, SnapshotStep::End(end)) => {
+            assert_eq!(step["copy"], uuid(end.copy));
+            assert_eq!(step["left_out"], Avro::Long(end.left_out as i64));
+        }
+        (3, SnapshotStep::GivenUp(given_up)) => {
+            assert_eq!(step["reason"], Avro::Enum(1, "changed".to_owned()));
+            assert_eq!(step["detail"], Avro::String(given_up.detail.clone()));
+        }
+        (4, SnapshotStep::Planned(job)) | (5, SnapshotStep::Done(job)) => {
+            assert_eq!(step["job"], uuid(*job));
+        }
+        (branch, step) => panic!("branch {branch} for {step:?}"),
+    }
+}
+
+fn check_window(body: &HashMap<String, Avro>, window: &Window) {
+    assert_eq!(body["open"], Avro::String(window.open.clone()));
+    assert_eq!(body["file"], Avro::String(window.file.clone()));
+    assert_eq!(body["position"], Avro::Long(window.position as i64));
+}
+
+fn check_rows(body: &HashMap<String, Avro>, rows: &SnapshotRows<'_>) {
+    let head = &rows.head;
+    assert_eq!(body["copy"], uuid(head.copy));
+    assert_eq!(body["chunk"], Avro::Long(head.chunk as i64));
+    assert_eq!(body["part"], Avro::Long(head.part.into()));
+    assert_eq!(body["last"], Avro::Boolean(head.last));
+    assert_eq!(body["rows"], Avro::Long(head.rows as i64));
+    for (name, key) in [("upper", &head.upper), ("lower", &rows.lower)] {
+        let key = match key {
+            None => Avro::Union(0, Box::new(Avro::Null)),
+            Some(key) => Avro::Union(1, Box::new(Avro::Bytes(key.clone()))),
+        };
+        assert_eq!(body[name], key);
+    }
+    check_window(body, &rows.window);
+    let left_out = rows.left_out.iter().cloned().map(Avro::Bytes);
+    assert_eq!(body["left_out"], Avro::Array(left_out.collect()));
+    check_tables(
+        std::slice::from_ref(&body["table"]),
+        std::slice::from_ref(&head.table),
+    );
+    check_changes(body, &rows.rows);
 }
 
 fn check_write_set(body: &HashMap<String, Avro>, write_set: &WriteSet<'_>) {
@@ -201,20 +280,28 @@ fn check_write_set(body: &HashMap<String, Avro>, write_set: &WriteSet<'_>) {
     let Avro::Array(tables) = &body["tables"] else {
         panic!("tables are not an array");
     };
-    assert_eq!(tables.len(), write_set.tables.len());
+    check_tables(tables, &write_set.tables);
+    check_changes(body, &write_set.changes);
+}
+
+fn check_tables(tables: &[Avro], expected: &[TableRef]) {
+    assert_eq!(tables.len(), expected.len());
     let symbols = ["enforced", "logged", "unchecked"];
-    for (table, expected) in tables.iter().zip(&write_set.tables) {
+    for (table, expected) in tables.iter().zip(expected) {
         let (table, kind) = (fields(table.clone()), expected.foreign_keys as u32);
         assert_eq!(table["table"], Avro::String(expected.table.clone()));
         let symbol = symbols[kind as usize].to_owned();
         assert_eq!(table["foreign_keys"], Avro::Enum(kind, symbol));
     }
+}
+
+fn check_changes(body: &HashMap<String, Avro>, expected: &Changes<'_>) {
     let Avro::Array(changes) = &body["changes"] else {
         panic!("changes are not an array");
     };
-    assert_eq!(changes.len() as u64, write_set.changes.count);
+    assert_eq!(changes.len() as u64, expected.count);
     let symbols = ["insert", "update", "delete"];
-    for (change, expected) in changes.iter().zip(&write_set.changes) {
+    for (change, expected) in changes.iter().zip(expected) {
         let (change, expected) = (fields(change.clone()), expected.unwrap());
         assert_eq!(change["table"], Avro::Int(expected.table as i32));
         let symbol = symbols[expected.operation as usize].to_owned();
@@ -234,7 +321,7 @@ fn check_write_set(body: &HashMap<String, Avro>, write_set: &WriteSet<'_>) {
             }
         }
     }
-    let crc = crc32c::crc32c(write_set.changes.encoded);
+    let crc = crc32c::crc32c(expected.encoded);
     assert_eq!(body["crc"], Avro::Long(i64::from(crc)));
 }
 
@@ -271,15 +358,32 @@ fn check_checkpoint(body: &HashMap<String, Avro>, state: &FoldState) {
             assert_eq!(stated["first"], Avro::Long(prepared.first.0 as i64));
             assert_eq!(stated["last"], Avro::Long(prepared.last.0 as i64));
         }
+        let (Avro::Array(jobs), Avro::Array(copies)) = (&site["jobs"], &site["copies"]) else {
+            panic!("jobs or copies are not an array");
+        };
+        assert_eq!(jobs.len(), expected.jobs.len());
+        for (stated, job) in jobs.iter().zip(&expected.jobs) {
+            let stated = fields(stated.clone());
+            let name = fields(stated["job"].clone());
+            assert_eq!(name["id"], uuid(job.job.id));
+            assert_eq!(stated["planned"], Avro::Boolean(job.planned));
+        }
+        assert_eq!(copies.len(), expected.copies.len());
+        for (stated, copy) in copies.iter().zip(&expected.copies) {
+            let stated = fields(stated.clone());
+            assert_eq!(stated["copy"], uuid(copy.copy));
+            assert_eq!(stated["next_chunk"], Avro::Long(copy.next_chunk as i64));
+            assert_eq!(stated["rows"], Avro::Long(copy.rows as i64));
+        }
     }
 }
 
 #[test]
 fn a_fold_state_on_its_own_is_a_checkpoint() {
-    let bytes = golden::read("v2/fold_state.bin");
+    let bytes = golden::read("v4/fold_state.bin");
     assert_eq!(bytes[2..10], FOLD_FINGERPRINT.0.to_le_bytes());
-    let body = fields(decode(&parse("v2/fold.avsc"), &bytes[10..]));
-    check_checkpoint(&body, &samples::fold_state_prepared());
+    let body = fields(decode(&parse("v4/fold.avsc"), &bytes[10..]));
+    check_checkpoint(&body, &samples::fold_state_copies());
 }
 
 #[test]

@@ -9,8 +9,8 @@ use binferry_schemas::{datum::Values, fingerprint::rabin, record::*, row::RowSch
 
 use crate::samples;
 
-/// The version of the records that is written. Fold states are those of version 2.
-pub const NEWEST: &str = "v3";
+/// The version that is written.
+pub const NEWEST: &str = "v4";
 
 pub fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -40,9 +40,15 @@ fn check(name: &str, bytes: &[u8]) {
 
 #[test]
 fn the_published_schemas_are_those_of_their_versions() {
-    check("v3/envelope.avsc", ENVELOPE_SCHEMA.as_bytes());
-    check("v2/fold.avsc", FOLD_SCHEMA.as_bytes());
-    for (name, version) in [("binferry", "v1"), ("fold", "v1"), ("binferry", "v2")] {
+    check("v4/envelope.avsc", ENVELOPE_SCHEMA.as_bytes());
+    check("v4/fold.avsc", FOLD_SCHEMA.as_bytes());
+    for (name, version) in [
+        ("binferry", "v1"),
+        ("fold", "v1"),
+        ("binferry", "v2"),
+        ("fold", "v2"),
+        ("binferry", "v3"),
+    ] {
         let published =
             PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("{name}.{version}.avsc"));
         let golden = format!("{version}/{}.avsc", name.replace("binferry", "envelope"));
@@ -68,6 +74,7 @@ fn records_of_older_versions_are_read() {
     for (version, records) in [
         ("v1", samples::of_version_1(&changes)),
         ("v2", samples::of_version_2(&changes)),
+        ("v3", samples::of_version_3(&changes)),
     ] {
         for (name, record) in records {
             let bytes = read(&format!("{version}/records/{name}.bin"));
@@ -75,13 +82,18 @@ fn records_of_older_versions_are_read() {
             assert_eq!(Head::decode(&bytes).unwrap(), Head::of(&record), "{name}");
         }
     }
-    let state = FoldState::decode(&read("v1/fold_state.bin")).unwrap();
-    assert_eq!(state, samples::fold_state());
+    for (version, expected) in [
+        ("v1", samples::fold_state()),
+        ("v2", samples::fold_state_prepared()),
+    ] {
+        let state = FoldState::decode(&read(&format!("{version}/fold_state.bin"))).unwrap();
+        assert_eq!(state, expected);
+    }
 }
 
 #[test]
 fn changes_are_read_as_before() {
-    for version in ["v1", "v2", NEWEST] {
+    for version in ["v1", "v2", "v3", NEWEST] {
         changes_are_read(&read(&format!("{version}/records/write_set.bin")));
     }
 }
@@ -117,10 +129,10 @@ fn changes_are_read(bytes: &[u8]) {
 
 #[test]
 fn fold_states_are_written_and_read_as_before() {
-    let state = samples::fold_state_prepared();
-    check("v2/fold_state.bin", &state.encode());
+    let state = samples::fold_state_copies();
+    check("v4/fold_state.bin", &state.encode());
     assert_eq!(
-        FoldState::decode(&read("v2/fold_state.bin")).unwrap(),
+        FoldState::decode(&read("v4/fold_state.bin")).unwrap(),
         state
     );
 }

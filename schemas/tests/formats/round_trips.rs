@@ -18,7 +18,7 @@ proptest! {
             let bytes = &bytes[6..];
             prop_assert_eq!(&Record::decode(bytes).unwrap(), record);
 
-            if let Body::WriteSet(_) | Body::XaPrepared(_) = record.body {
+            if let Body::WriteSet(_) | Body::XaPrepared(_) | Body::SnapshotRows(_) = record.body {
                 prop_assert!(bytes.len() <= record.size());
                 prop_assert!(record.size() - bytes.len() <= 256, "{} predicted, {} written", record.size(), bytes.len());
             }
@@ -43,6 +43,12 @@ proptest! {
                 ),
                 (HeadBody::XaPrepared(head), Body::XaPrepared(prepared)) => {
                     prop_assert_eq!(head, &prepared.into());
+                }
+                (HeadBody::Snapshot(head), Body::Snapshot(snapshot)) => {
+                    prop_assert_eq!(head, snapshot);
+                }
+                (HeadBody::SnapshotRows(head), Body::SnapshotRows(rows)) => {
+                    prop_assert_eq!(head, &rows.head);
                 }
                 (head, body) => prop_assert!(false, "{head:?} of {body:?}"),
             }

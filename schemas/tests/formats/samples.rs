@@ -402,6 +402,13 @@ pub fn of_version_2(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> 
     records
 }
 
+/// Those that version 3 could write.
+pub fn of_version_3(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
+    let mut records = records(changes);
+    records.truncate(12);
+    records
+}
+
 /// One of each kind of record, and the variants that matter. `changes` lends its memory.
 pub fn records(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
     let (_, schema) = all_types().to_avro();
@@ -466,6 +473,7 @@ pub fn records(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
                     .parse()
                     .unwrap(),
                 version: "0.1.0".to_owned(),
+                job: None,
             }),
         ),
         ("write_set", Body::WriteSet(write_set.clone())),
@@ -513,12 +521,186 @@ pub fn records(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
         ("write_set_foreign_keys", Body::WriteSet(foreign_keys)),
     ]
     .into_iter()
+    // Since version 4.
+    .chain(copying(changes))
     .enumerate()
     .map(|(i, (name, body))| {
         let header = header(i as u64);
         (name, Record { header, body })
     })
     .collect()
+}
+
+fn copying(changes: &ChangesBuffer) -> Vec<(&'static str, Body<'_>)> {
+    let snapshot = |step| {
+        Body::Snapshot(Snapshot {
+            at_us: 1_795_000_000_000_002,
+            step,
+        })
+    };
+    let range = SnapshotRows {
+        head: RowsHead {
+            copy: UUID_B,
+            chunk: 3,
+            part: 0,
+            last: true,
+            rows: 2,
+            upper: Some(vec![2, 0x80, 1]),
+            table: all_types_ref(),
+        },
+        lower: Some(vec![2, 14]),
+        seen: Some(Offset(300)),
+        window: window(),
+        left_out: vec![vec![2, 16], vec![2, 18]],
+        rows: changes.as_changes(),
+    };
+    let part = SnapshotRows {
+        head: RowsHead {
+            part: 1,
+            last: false,
+            rows: 0,
+            upper: None,
+            ..range.head.clone()
+        },
+        lower: None,
+        seen: None,
+        left_out: Vec::new(),
+        ..range.clone()
+    };
+    vec![
+        (
+            "start_job",
+            Body::Start(Start {
+                site: "main".to_owned(),
+                server: UUID_A,
+                filter: "shop.*".to_owned(),
+                base: "".parse().unwrap(),
+                version: "0.1.0".to_owned(),
+                job: Some(job()),
+            }),
+        ),
+        ("checkpoint_copies", Body::Checkpoint(fold_state_copies())),
+        ("snapshot_wanted", snapshot(SnapshotStep::Wanted(job()))),
+        (
+            "snapshot_begin",
+            snapshot(SnapshotStep::Begin(Box::new(SnapshotBegin {
+                job: UUID_A,
+                copy: UUID_B,
+                table: all_types_ref(),
+                over: Over::Remove,
+                replaces: Some(UUID_A),
+                create_database: "CREATE DATABASE `größe`".to_owned(),
+                create_table: "CREATE TABLE `all_types` (\n  `id` bigint)".to_owned(),
+                sql_mode: 1_436_549_152,
+                collations: [255, 255, 8],
+                time_zone: "+00:00".to_owned(),
+                key_name: "PRIMARY".to_owned(),
+                key: vec!["c_text".to_owned(), "id".to_owned()],
+                estimated_rows: 1_000_000,
+                estimated_bytes: 1 << 40,
+                window: window(),
+            }))),
+        ),
+        (
+            "snapshot_end",
+            snapshot(SnapshotStep::End(SnapshotEnd {
+                copy: UUID_B,
+                rows: 999_990,
+                left_out: 10,
+            })),
+        ),
+        (
+            "snapshot_given_up",
+            snapshot(SnapshotStep::GivenUp(SnapshotGivenUp {
+                copy: UUID_B,
+                reason: GivenUp::Changed,
+                detail: "the column id has another type".to_owned(),
+            })),
+        ),
+        ("snapshot_planned", snapshot(SnapshotStep::Planned(UUID_A))),
+        ("snapshot_done", snapshot(SnapshotStep::Done(UUID_A))),
+        ("snapshot_rows", Body::SnapshotRows(range)),
+        ("snapshot_rows_part", Body::SnapshotRows(part)),
+    ]
+}
+
+fn job() -> SnapshotJob {
+    SnapshotJob {
+        id: UUID_A,
+        tables: "shop.*,!shop.tmp_*".to_owned(),
+        except: "shop.orders".to_owned(),
+        over: Over::Nothing,
+    }
+}
+
+fn window() -> Window {
+    Window {
+        open: format!("{UUID_A}:1-5"),
+        file: "binlog.000012".to_owned(),
+        position: 4_294_967_300,
+    }
+}
+
+fn all_types_ref() -> TableRef {
+    TableRef {
+        database: "shop".to_owned(),
+        table: "all_types".to_owned(),
+        schema: all_types().to_avro().1,
+        foreign_keys: ForeignKeys::Unchecked,
+    }
+}
+
+/// As [`fold_state_prepared`], with jobs and copies.
+pub fn fold_state_copies() -> FoldState {
+    let mut state = fold_state_prepared();
+    let (east, copy) = (
+        &mut state.sites[0],
+        CopyState {
+            job: UUID_A,
+            copy: UUID_B,
+            table: all_types_ref(),
+            key: vec!["c_text".to_owned(), "id".to_owned()],
+            over: Over::Repair,
+            next_chunk: 4,
+            upper: Some(vec![2, 0x80, 1]),
+            rows: 4_000,
+            estimated_rows: 1_000_000,
+            estimated_bytes: 1 << 40,
+            open: Some(OpenRows {
+                first: Offset(1_001),
+                next_part: 2,
+            }),
+        },
+    );
+    east.jobs = vec![
+        JobState {
+            job: job(),
+            cursor: Some(("shop".to_owned(), "größe".to_owned())),
+            planned: true,
+        },
+        JobState {
+            job: SnapshotJob {
+                id: UUID_B,
+                except: String::new(),
+                over: Over::Repair,
+                ..job()
+            },
+            cursor: None,
+            planned: false,
+        },
+    ];
+    east.copies = vec![
+        copy.clone(),
+        CopyState {
+            copy: UUID_A,
+            key: Vec::new(),
+            next_chunk: 0,
+            upper: None,
+            open: None,
+            ..copy
+        },
+    ];
+    state
 }
 
 fn ddl() -> Ddl {
@@ -580,6 +762,8 @@ pub fn fold_state() -> FoldState {
                     next_chunk: 3,
                 }),
                 prepared: Vec::new(),
+                jobs: Vec::new(),
+                copies: Vec::new(),
             },
             SiteState {
                 site: "west".to_owned(),
@@ -589,6 +773,8 @@ pub fn fold_state() -> FoldState {
                 filter: "shop.*".to_owned(),
                 open: None,
                 prepared: Vec::new(),
+                jobs: Vec::new(),
+                copies: Vec::new(),
             },
         ],
     }

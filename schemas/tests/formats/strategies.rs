@@ -137,28 +137,141 @@ pub fn changes() -> impl Strategy<Value = Vec<OwnedChange>> {
 pub enum OwnedBody {
     WriteSet(Transaction, Vec<TableRef>),
     XaPrepared(Xid, u64, Transaction, Vec<TableRef>),
+    /// The rest of it without rows.
+    SnapshotRows(SnapshotRows<'static>),
     Other(Body<'static>),
 }
 
-fn body() -> impl Strategy<Value = OwnedBody> {
-    let table = || {
-        (text(), text(), any::<u64>(), 0..3_usize).prop_map(
-            |(database, table, schema, foreign_keys)| TableRef {
-                database,
+fn table() -> impl Strategy<Value = TableRef> {
+    (text(), text(), any::<u64>(), 0..3_usize).prop_map(
+        |(database, table, schema, foreign_keys)| TableRef {
+            database,
+            table,
+            schema: Fingerprint(schema),
+            foreign_keys: ForeignKeys::ALL[foreign_keys],
+        },
+    )
+}
+
+fn over() -> impl Strategy<Value = Over> {
+    (0..3_usize).prop_map(|over| Over::ALL[over])
+}
+
+fn job() -> impl Strategy<Value = SnapshotJob> {
+    (uuid(), text(), text(), over()).prop_map(|(id, tables, except, over)| SnapshotJob {
+        id,
+        tables,
+        except,
+        over,
+    })
+}
+
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..12)
+}
+
+fn window() -> impl Strategy<Value = Window> {
+    (text(), text(), number()).prop_map(|(open, file, position)| Window {
+        open,
+        file,
+        position,
+    })
+}
+
+fn snapshot() -> impl Strategy<Value = Snapshot> {
+    let begin = (
+        (uuid(), uuid(), table(), over(), option::of(uuid())),
+        (text(), text(), any::<u64>(), any::<[u16; 3]>(), text()),
+        (text(), vec(text(), 0..4), number(), number(), window()),
+    )
+        .prop_map(|(names, definition, key)| {
+            SnapshotStep::Begin(Box::new(SnapshotBegin {
+                job: names.0,
+                copy: names.1,
+                table: names.2,
+                over: names.3,
+                replaces: names.4,
+                create_database: definition.0,
+                create_table: definition.1,
+                sql_mode: definition.2,
+                collations: definition.3,
+                time_zone: definition.4,
+                key_name: key.0,
+                key: key.1,
+                estimated_rows: key.2,
+                estimated_bytes: key.3,
+                window: key.4,
+            }))
+        });
+    let step = prop_oneof![
+        job().prop_map(SnapshotStep::Wanted),
+        begin,
+        (uuid(), number(), number()).prop_map(|(copy, rows, left_out)| {
+            SnapshotStep::End(SnapshotEnd {
+                copy,
+                rows,
+                left_out,
+            })
+        }),
+        (uuid(), 0..4_usize, text()).prop_map(|(copy, reason, detail)| {
+            SnapshotStep::GivenUp(SnapshotGivenUp {
+                copy,
+                reason: GivenUp::ALL[reason],
+                detail,
+            })
+        }),
+        uuid().prop_map(SnapshotStep::Planned),
+        uuid().prop_map(SnapshotStep::Done),
+    ];
+    (number(), step).prop_map(|(at_us, step)| Snapshot { at_us, step })
+}
+
+fn snapshot_rows() -> impl Strategy<Value = SnapshotRows<'static>> {
+    let head = (
+        (uuid(), number(), any::<u32>(), any::<bool>()),
+        (number(), option::of(key()), table()),
+    )
+        .prop_map(
+            |((copy, chunk, part, last), (rows, upper, table))| RowsHead {
+                copy,
+                chunk,
+                part,
+                last,
+                rows,
+                upper,
                 table,
-                schema: Fingerprint(schema),
-                foreign_keys: ForeignKeys::ALL[foreign_keys],
             },
-        )
-    };
-    let start = (text(), uuid(), text(), set(), text()).prop_map(
-        |(site, server, filter, base, version)| {
+        );
+    (
+        head,
+        option::of(key()),
+        option::of(number()),
+        window(),
+        vec(key(), 0..4),
+    )
+        .prop_map(|(head, lower, seen, window, left_out)| SnapshotRows {
+            head,
+            lower,
+            seen: seen.map(Offset),
+            window,
+            left_out,
+            rows: Changes {
+                count: 0,
+                encoded: &[],
+            },
+        })
+}
+
+fn body() -> impl Strategy<Value = OwnedBody> {
+    let start = (text(), uuid(), text(), set(), text(), option::of(job())).prop_map(
+        |(site, server, filter, base, version, job)| {
             OwnedBody::Other(Body::Start(Start {
                 site,
                 server,
                 filter,
                 base,
                 version,
+                job,
             }))
         },
     );
@@ -203,11 +316,48 @@ fn body() -> impl Strategy<Value = OwnedBody> {
         (xid(), number(), transaction(), vec(table(), 0..4))
             .prop_map(|(xid, at_us, t, tables)| OwnedBody::XaPrepared(xid, at_us, t, tables)),
         ddl,
+        snapshot().prop_map(|snapshot| OwnedBody::Other(Body::Snapshot(snapshot))),
+        snapshot_rows().prop_map(OwnedBody::SnapshotRows),
         fold_state().prop_map(|state| OwnedBody::Other(Body::Checkpoint(state))),
         (number(), option::of(counts)).prop_map(|(at_us, counts)| OwnedBody::Other(
             Body::Heartbeat(Heartbeat { at_us, counts })
         )),
     ]
+}
+
+fn job_state() -> impl Strategy<Value = JobState> {
+    (job(), option::of((text(), text())), any::<bool>()).prop_map(|(job, cursor, planned)| {
+        JobState {
+            job,
+            cursor,
+            planned,
+        }
+    })
+}
+
+fn copy_state() -> impl Strategy<Value = CopyState> {
+    let open = (number(), any::<u32>()).prop_map(|(first, next_part)| OpenRows {
+        first: Offset(first),
+        next_part,
+    });
+    (
+        (uuid(), uuid(), table(), vec(text(), 0..3), over()),
+        (number(), option::of(key()), option::of(open)),
+        (number(), number(), number()),
+    )
+        .prop_map(|(names, place, counts)| CopyState {
+            job: names.0,
+            copy: names.1,
+            table: names.2,
+            key: names.3,
+            over: names.4,
+            next_chunk: place.0,
+            upper: place.1,
+            open: place.2,
+            rows: counts.0,
+            estimated_rows: counts.1,
+            estimated_bytes: counts.2,
+        })
 }
 
 pub fn fold_state() -> impl Strategy<Value = FoldState> {
@@ -239,9 +389,10 @@ pub fn fold_state() -> impl Strategy<Value = FoldState> {
         text(),
         option::of(open),
         vec(prepared, 0..3),
+        (vec(job_state(), 0..3), vec(copy_state(), 0..3)),
     )
         .prop_map(
-            |(site, server, incarnation, next, filter, open, prepared)| SiteState {
+            |(site, server, incarnation, next, filter, open, prepared, (jobs, copies))| SiteState {
                 site,
                 server,
                 incarnation: Incarnation(incarnation),
@@ -249,6 +400,8 @@ pub fn fold_state() -> impl Strategy<Value = FoldState> {
                 filter,
                 open,
                 prepared,
+                jobs,
+                copies,
             },
         );
     (uuid(), number(), set(), option::of(newest), vec(site, 0..4)).prop_map(
@@ -277,6 +430,10 @@ pub fn with_record<T>(
     }
     let body = match body {
         OwnedBody::Other(body) => body,
+        OwnedBody::SnapshotRows(rows) => Body::SnapshotRows(SnapshotRows {
+            rows: buffer.as_changes(),
+            ..rows
+        }),
         OwnedBody::XaPrepared(xid, at_us, transaction, tables) => Body::XaPrepared(XaPrepared {
             xid,
             at_us,

@@ -28,9 +28,10 @@ fn decode_everything(bytes: &[u8]) {
         let _ = change;
     }
     if let Ok(record) = Record::decode(bytes)
-        && let Body::WriteSet(write_set) = record.body
+        && let Body::WriteSet(WriteSet { changes, .. })
+        | Body::SnapshotRows(SnapshotRows { rows: changes, .. }) = record.body
     {
-        let _ = write_set.changes.iter().count();
+        let _ = changes.iter().count();
     }
 }
 

@@ -4,6 +4,7 @@
 //! The judge is not the fold: a source has transactions in an order, and what a reader accepts must be a beginning of it, each
 //! transaction once, with all of its chunks as one capture cut it.
 
+mod copies;
 mod xa;
 
 use std::{
@@ -34,6 +35,7 @@ fn start(capture: usize, base: GtidSet) -> Head {
         filter: String::new(),
         base,
         version: String::new(),
+        job: None,
     });
     record(capture, 0, body)
 }

@@ -51,13 +51,21 @@ struct Run {
     length: u64,
 }
 
-/// The first of a transaction's several chunks.
+/// The first of a transaction's several chunks, or of a range's parts.
 #[derive(Debug)]
 struct First {
     incarnation: Incarnation,
     sequence: u64,
-    gtid: Gtid,
+    of: Of,
     place: Offset,
+}
+
+/// What comes in several records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Transaction(Gtid),
+    /// A range of a copy.
+    Rows(Uuid, u64),
 }
 
 /// A prepared XA transaction, or a copy of one.
@@ -113,7 +121,15 @@ impl Places {
                 self.firsts.push_back(First {
                     incarnation,
                     sequence,
-                    gtid: chunk.gtid,
+                    of: Of::Transaction(chunk.gtid),
+                    place,
+                });
+            }
+            HeadBody::SnapshotRows(rows) if rows.part == 0 && !rows.last => {
+                self.firsts.push_back(First {
+                    incarnation,
+                    sequence,
+                    of: Of::Rows(rows.copy, rows.chunk),
                     place,
                 });
             }
@@ -129,7 +145,8 @@ impl Places {
             0 => Some(last),
             _ => {
                 let mut firsts = self.firsts.iter().rev();
-                let first = firsts.find(|f| f.incarnation == incarnation && f.gtid == gtid);
+                let first =
+                    firsts.find(|f| f.incarnation == incarnation && f.of == Of::Transaction(gtid));
                 first.map(|first| first.place)
             }
         };
@@ -179,15 +196,22 @@ impl Places {
             }
             let open = match &site.open {
                 Some(open) => Some(OpenTransaction {
-                    first: self.first_of(site, open.gtid)?,
+                    first: self.first_of(site, Of::Transaction(open.gtid))?,
                     ..open.clone()
                 }),
                 None => None,
             };
             // One whose changes are not in the copy is not known there: its XA COMMIT stops the capture, and needs no reader.
             let prepared = site.prepared.iter().filter_map(|p| self.prepared(p));
+            let mut copies = site.copies.clone();
+            for copy in &mut copies {
+                if let Some(open) = &mut copy.open {
+                    open.first = self.first_of(site, Of::Rows(copy.copy, copy.next_chunk))?;
+                }
+            }
             sites.push(SiteState {
                 open,
+                copies,
                 prepared: prepared.collect(),
                 ..site.clone()
             });
@@ -209,10 +233,10 @@ impl Places {
             .find_map(|run| run.place_of(sequence))
     }
 
-    fn first_of(&self, site: &SiteState, gtid: Gtid) -> Option<Offset> {
+    fn first_of(&self, site: &SiteState, of: Of) -> Option<Offset> {
         let next = site.next?;
         let first = self.firsts.iter().rev().find(|first| {
-            first.incarnation == site.incarnation && first.gtid == gtid && first.sequence < next
+            first.incarnation == site.incarnation && first.of == of && first.sequence < next
         });
         first.map(|first| first.place)
     }
@@ -288,6 +312,7 @@ mod tests {
             filter: String::new(),
             base: GtidSet::new(),
             version: String::new(),
+            job: None,
         });
         head(who, 0, body)
     }
@@ -318,6 +343,8 @@ mod tests {
                 next_chunk,
             }),
             prepared: Vec::new(),
+            jobs: Vec::new(),
+            copies: Vec::new(),
         };
         let mut sites = vec![site("main", 5, next, open)];
         sites.extend(other.map(|who| site("other", who, Some(2), None)));

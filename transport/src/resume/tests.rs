@@ -157,6 +157,7 @@ impl History {
                 filter: String::new(),
                 base: base(site),
                 version: String::new(),
+                job: None,
             }),
         );
         let set = &self.fold.state().set;

@@ -20,6 +20,7 @@ fn start(site: &str) -> Start {
         filter: "*.*".to_owned(),
         base: GtidSet::new(),
         version: "test".to_owned(),
+        job: None,
     }
 }
 
