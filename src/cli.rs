@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use binferry_apply::{Gtids, conflict::Policies};
+use binferry_apply::{Gtids, IntoTables, conflict::Policies};
 use binferry_schemas::{
     address::{Address, Secret},
     filter::TableFilter,
@@ -151,6 +151,10 @@ pub struct Options {
     /// Tables of the target whose triggers may run for what is applied: 'shop.audited' [default: none; a trigger stops the start].
     #[arg(long, value_name = "PATTERNS")]
     pub allow_triggers: Option<String>,
+    /// What a table of the target may hold when its first copy comes: empty, or existing rows: those that are copied must be equal to them,
+    /// the others stay [default: empty].
+    #[arg(long, value_name = "empty|existing")]
+    pub into: Option<String>,
     /// Replica id at the source; must be unique there [default: chosen and checked].
     #[arg(long, value_name = "N")]
     pub server_id: Option<u32>,
@@ -258,6 +262,7 @@ impl Options {
             until,
             gtid,
             allow_triggers,
+            into,
             server_id,
             site,
             stream,
@@ -439,6 +444,17 @@ impl Options {
                     .map_err(|e| Failure::usage(format!("--allow-triggers: {e}")))
             })
             .transpose()
+    }
+
+    /// What a table may hold when its first copy comes.
+    pub fn copy_into(&self) -> Result<IntoTables, Failure> {
+        match self.into.as_deref() {
+            None | Some("empty") => Ok(IntoTables::Empty),
+            Some("existing") => Ok(IntoTables::Existing),
+            Some(other) => Err(Failure::usage(format!(
+                "--into {other}: expected empty or existing"
+            ))),
+        }
     }
 
     pub fn policies(&self) -> Result<Policies, Failure> {

@@ -23,6 +23,29 @@ pub struct Line<'a> {
     pub after: Option<Image<'a>>,
 }
 
+/// A row that a copy brings: no transaction, and nothing before it.
+#[derive(Debug)]
+pub struct CopiedLine<'a> {
+    pub offset: u64,
+    pub schema: &'a RowSchema,
+    pub after: Image<'a>,
+}
+
+impl CopiedLine<'_> {
+    pub fn write(&self, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let Self { offset, .. } = self;
+        let head = format!("{{\"offset\":{offset},\"op\":\"snapshot\",\"database\":");
+        out.extend_from_slice(head.as_bytes());
+        put_string(out, &self.schema.database);
+        out.extend_from_slice(b",\"table\":");
+        put_string(out, &self.schema.table);
+        out.extend_from_slice(b",\"after\":");
+        put_image(out, self.schema, self.after)?;
+        out.extend_from_slice(b"}\n");
+        Ok(())
+    }
+}
+
 impl Line<'_> {
     pub fn write(&self, out: &mut Vec<u8>) -> Result<(), Failure> {
         let operation = self.operation.name();

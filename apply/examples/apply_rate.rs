@@ -191,7 +191,7 @@ async fn apply(options: &Options, until: &GtidSet) -> Result<(u64, f64)> {
     let (sender, receiver) = watch::channel(Progress::default());
     let started = Instant::now();
     applier
-        .run(Some(until.clone()), CancellationToken::new(), sender)
+        .run(Some(until.clone().into()), CancellationToken::new(), sender)
         .await?;
     let rows = receiver.borrow().rows;
     Ok((rows, started.elapsed().as_secs_f64()))

@@ -19,9 +19,10 @@ use crate::{
     batch::Limits,
     conflict::{Court, journal},
     connection::{self, from_mysql},
+    copy::ledger,
     error::ApplyError,
     executor::Executor,
-    options::{Gtids, Options},
+    options::{Gtids, Options, Until},
     planner::Planner,
     preflight::refuse_triggers,
     preserve, progress,
@@ -69,6 +70,8 @@ struct Session {
     state: FoldState,
     /// With the source's GTIDs preserved: what the target has executed.
     executed: Option<GtidSet>,
+    /// What the target knows of copies.
+    copies: Vec<ledger::Entry>,
 }
 
 impl Applier {
@@ -107,7 +110,7 @@ impl Applier {
     /// Applies until `until` is in the target's set, or until cancelled: then after the transaction in hand.
     pub async fn run(
         mut self,
-        until: Option<GtidSet>,
+        until: Option<Until>,
         cancel: CancellationToken,
         progress: watch::Sender<Progress>,
     ) -> Result<Outcome, ApplyError> {
@@ -140,7 +143,7 @@ impl Applier {
 
     async fn attempt(
         &mut self,
-        until: &Option<GtidSet>,
+        until: &Option<Until>,
         cancel: &CancellationToken,
         progress: &watch::Sender<Progress>,
     ) -> Result<Outcome, ApplyError> {
@@ -163,6 +166,7 @@ impl Applier {
             session.limits,
             until.clone(),
             session.executed,
+            &session.copies,
             units,
         );
         let planner = tokio::spawn(planner.run());
@@ -219,6 +223,7 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
         Gtids::Own => None,
         Gtids::Preserve => Some(preserve::ready(&mut target).await?),
     };
+    let copies = ledger::entries(&mut target.conn, &options.stream).await?;
     let needs = Fold::resume(state.clone()).1;
     log.register(&reader_name(&options.stream), needs).await?;
     let limits = Limits {
@@ -254,5 +259,6 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
         limits,
         state,
         executed,
+        copies,
     })
 }

@@ -89,6 +89,30 @@ impl RowChange {
         Ok(change)
     }
 
+    /// A row that a copy brings. Without a key it can only be new.
+    pub fn copied(
+        mapping: &Arc<Mapping>,
+        row: &RowImage,
+        place: &Arc<Place>,
+        index: u64,
+    ) -> Result<Self, ApplyError> {
+        let keyed = (mapping.copying.as_ref()).is_some_and(|copying| !copying.key.is_empty());
+        let (operation, before) = match keyed {
+            true => (Operation::Update, Some(row.clone())),
+            false => (Operation::Insert, None),
+        };
+        let mut change = Self::new(
+            Arc::clone(mapping),
+            operation,
+            before,
+            Some(row.clone()),
+            ForeignKeys::default(),
+            Arc::clone(place),
+        )?;
+        change.index = index;
+        Ok(change)
+    }
+
     fn complete(&mut self) -> Result<(), ApplyError> {
         let mapping = Arc::clone(&self.mapping);
         let failed = |error| self.datum_error(error);
@@ -121,7 +145,10 @@ impl RowChange {
             }
             (None, Some(after)) => {
                 let mut row = after.clone();
-                let mysql = self.place.gtid.as_mariadb().is_none();
+                let mysql = self
+                    .place
+                    .gtid
+                    .is_none_or(|gtid| gtid.as_mariadb().is_none());
                 for column in all.filter(|at| mapping.columns[*at].assigned) {
                     if row[column].is_none() && mysql && defaults_to_null(&mapping, column) {
                         row[column] = Some(Value::Null);
@@ -151,6 +178,10 @@ impl RowChange {
     /// event, and its flags, with what the statement itself changed. An INSERT is never cascaded, and cascades nothing, so its parent is
     /// still asked for.
     pub fn without_foreign_keys(&self) -> bool {
+        let inserts = self.operation != Operation::Delete;
+        if self.mapping.without_foreign_keys(inserts) {
+            return true;
+        }
         self.mapping.has_foreign_keys
             && match self.foreign_keys {
                 ForeignKeys::Enforced => false,

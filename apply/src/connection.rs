@@ -129,12 +129,7 @@ async fn prepare(mut conn: Conn, address: &Address) -> Result<Target, ApplyError
         found: version,
         needed,
     })?;
-    conn.query_drop("SET NAMES utf8mb4 COLLATE utf8mb4_bin")
-        .await
-        .map_err(fail)?;
-    for statement in dialect.session() {
-        conn.query_drop(statement).await.map_err(fail)?;
-    }
+    settings(&mut conn, dialect).await?;
     if dialect == Dialect::MySql {
         // From 8.0.30 on; needs a privilege on some versions, and matters only for tables that we create.
         let _ = conn
@@ -150,6 +145,26 @@ async fn prepare(mut conn: Conn, address: &Address) -> Result<Target, ApplyError
         dialect,
         max_packet: usize::try_from(max_packet.unwrap_or(1 << 22)).unwrap_or(usize::MAX),
     })
+}
+
+async fn settings(conn: &mut Conn, dialect: Dialect) -> Result<(), ApplyError> {
+    let names = "SET NAMES utf8mb4 COLLATE utf8mb4_bin";
+    for statement in [names].into_iter().chain(dialect.session()) {
+        conn.query_drop(statement)
+            .await
+            .map_err(|error| from_mysql(error, "preparing the session"))?;
+    }
+    Ok(())
+}
+
+/// The session as it was, after statements that had to have another one.
+pub async fn restore(target: &mut Target) -> Result<(), ApplyError> {
+    settings(&mut target.conn, target.dialect).await?;
+    target
+        .conn
+        .query_drop("USE binferry")
+        .await
+        .map_err(|error| from_mysql(error, "preparing the session"))
 }
 
 /// An error of the driver as one of ours, without row values.

@@ -13,19 +13,23 @@ use binferry_schemas::{
 };
 use binferry_transport::error::LogError;
 
-use crate::conflict::Conflict;
+use crate::{conflict::Conflict, copy::CopyProblem};
 
-/// The transaction that something happened in.
+/// The transaction that something happened in, or the record of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    pub gtid: Gtid,
+    /// The rows of a copy have none.
+    pub gtid: Option<Gtid>,
     /// Of the record.
     pub offset: Offset,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "transaction {} (record {})", self.gtid, self.offset.0)
+        match self.gtid {
+            Some(gtid) => write!(f, "transaction {gtid} (record {})", self.offset.0),
+            None => write!(f, "record {} (of a copy)", self.offset.0),
+        }
     }
 }
 
@@ -169,6 +173,13 @@ pub enum ApplyError {
         effect: DdlEffect,
         statement: String,
     },
+    #[error("{}, table {table}: {problem}", place_text(.place))]
+    Copy {
+        table: TableName,
+        /// `None`: before a copy has begun.
+        place: Option<Arc<Place>>,
+        problem: Box<CopyProblem>,
+    },
     #[error("{0}")]
     Conflict(Box<Conflict>),
     #[error("{place}, table {table}, column {column}: {reason}")]
@@ -225,8 +236,6 @@ pub enum ApplyError {
         fingerprint: Fingerprint,
         place: Arc<Place>,
     },
-    #[error("record {offset} belongs to a copy of tables, which this version does not apply yet")]
-    Snapshot { offset: u64 },
     #[error("defect in the applier: {0}")]
     Defect(&'static str),
 }
@@ -264,7 +273,10 @@ fn after_text(ddl: &Option<Box<PassedDdl>>) -> String {
 }
 
 fn skip_command(place: &Place) -> String {
-    format!("binferry skip --gtid {}", place.gtid)
+    match place.gtid {
+        Some(gtid) => format!("binferry skip --gtid {gtid}"),
+        None => "copy the table again: binferry snapshot --tables".to_owned(),
+    }
 }
 
 fn effect_text(effect: &DdlEffect) -> &'static str {
@@ -291,13 +303,13 @@ impl Fault for ApplyError {
             | Self::Superseded { .. }
             | Self::NotStarted { .. }
             | Self::Running { .. }
-            | Self::Progress { .. }
-            | Self::Snapshot { .. } => Kind::Configuration,
+            | Self::Progress { .. } => Kind::Configuration,
             Self::Table { .. }
             | Self::Server { .. }
             | Self::Expired { .. }
             | Self::Ahead { .. }
             | Self::DdlStop { .. }
+            | Self::Copy { .. }
             | Self::Conflict(_)
             | Self::Value { .. }
             | Self::PartialImage { .. }
@@ -340,11 +352,8 @@ impl Fault for ApplyError {
                 "GRANT TRANSACTION_GTID_TAG ON *.* TO the user".to_owned()
             }
             Self::Privilege { .. } => {
-                "GRANT SELECT, INSERT, UPDATE, DELETE ON the tables, and CREATE, SELECT, INSERT, UPDATE, DELETE ON binferry.* to the user"
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON the tables, and CREATE, SELECT, INSERT, UPDATE, DELETE ON binferry.* to the user; where tables are copied also CREATE, ALTER, INDEX, REFERENCES ON the databases, and DROP where --into or a copy over rows has to empty tables"
                     .to_owned()
-            }
-            Self::Snapshot { .. } => {
-                "copy the tables by hand, and let the log begin with --from now".to_owned()
             }
             Self::NotPaired { stream, target, .. } => format!(
                 "use the log {target}; to start over with this log, empty the tables and DELETE the rows of stream {stream:?} from binferry.progress and binferry.stream"
@@ -373,6 +382,7 @@ impl Fault for ApplyError {
                 "bring the target to the state after the statement by hand, then pass it: {}",
                 skip_command(place)
             ),
+            Self::Copy { table, problem, .. } => problem.hint(&table.to_string()),
             Self::Conflict(conflict) => conflict.hint(),
             Self::RowTooLarge { bytes, .. } => format!("SET GLOBAL max_allowed_packet to at least {bytes} on the target"),
             Self::PartialImage { place, .. } => format!(

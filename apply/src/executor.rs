@@ -9,10 +9,11 @@ use binferry_schemas::record::FoldState;
 use mysql_async::{Error, prelude::Queryable};
 
 use crate::{
-    batch::{self, Limits, PACKET_MARGIN, Statement},
+    batch::{self, Limits, PACKET_MARGIN, Statement, Unfit},
     change::RowChange,
     conflict::{self, Court},
     connection::{KEEPALIVE, Target, from_mysql},
+    copy::{Rules, Step},
     error::ApplyError,
     options::Gtids,
     plan::{Group, Part},
@@ -137,13 +138,13 @@ impl Executor {
 
     async fn in_turn(&mut self, group: &Group, turns: &Turns) -> Result<Outcome, ApplyError> {
         const ATTEMPTS: u32 = 3;
-        if group.late.len() != group.changes.len() {
+        if group.late.len() as u64 != group.rows() {
             return Err(ApplyError::Defect(
                 "a change that is neither late nor early",
             ));
         }
-        let rendered = batch::net_effect(group.part(false), &self.limits).and_then(|early| {
-            let late = batch::net_effect(group.part(true), &self.limits)?;
+        let rendered = self.render(group, false).and_then(|early| {
+            let late = self.render(group, true)?;
             Ok((early, late))
         });
         let (early, late) = match rendered {
@@ -190,6 +191,36 @@ impl Executor {
         }
     }
 
+    /// The statements of what is late, or of the rest.
+    fn render(&self, group: &Group, late: bool) -> Result<Vec<Statement>, Unfit> {
+        if group.copied.is_empty() {
+            return batch::net_effect(group.part(late), &self.limits);
+        }
+        let mut statements = Vec::new();
+        for (copied, rows) in group.copied_part(late) {
+            batch::put_copied(copied, &rows, &self.limits, &mut statements)?;
+        }
+        Ok(statements)
+    }
+
+    /// A step of a copy; gives whether definitions of other tables have changed.
+    pub async fn copy(
+        &mut self,
+        step: &Step,
+        state: &FoldState,
+        rules: &Rules,
+    ) -> Result<bool, ApplyError> {
+        self.name = None;
+        self.said = Instant::now();
+        let done = step.run(&mut self.target, rules, state).await?;
+        self.said = Instant::now();
+        self.fast(state, &done.statements)
+            .await
+            .map_err(|failure| self.plain(failure))?;
+        self.commit().await?;
+        Ok(done.others)
+    }
+
     /// A group that does not fit as a whole, in its turn: halves of it, and halves of these, until what is wrong is alone. So all before
     /// it is applied, and it costs a few attempts.
     async fn closely(
@@ -215,11 +246,11 @@ impl Executor {
         open.push(0..count);
         while let Some(some) = open.pop() {
             let (changes, state) = group.slice(some.clone())?;
-            if some.len() < count && self.together(changes, &state).await? {
+            if some.len() < count && self.together(&changes, &state).await? {
                 continue;
             }
             if some.len() <= 1 {
-                self.alone(changes, &state).await?;
+                self.alone(&changes, &state).await?;
             } else {
                 let middle = some.start + some.len() / 2;
                 open.push(middle..some.end);
@@ -368,7 +399,7 @@ impl Executor {
                 sql.push(b';');
             }
             sql.extend_from_slice(&statement.sql);
-            rows.push(Some(statement.rows));
+            rows.push(statement.rows);
         }
         if !sql.is_empty() {
             self.checked(sql, &rows, progress).await?;

@@ -133,11 +133,11 @@ mod tests {
     #[test]
     fn fragments_are_joined() {
         let place = Arc::new(Place {
-            gtid: Gtid {
+            gtid: Some(Gtid {
                 uuid: Uuid::nil(),
                 tag: Tag::default(),
                 gno: 1,
-            },
+            }),
             offset: Offset(0),
         });
         let block = Bytes::from_static(b"abcdefgh");

@@ -6,7 +6,7 @@
 //!
 //! In the order of the flow: [`planner`](crate::planner) reads and folds the log, `tables` and `target` find where rows go, `net` and
 //! `batch` order the changes, `render` writes SQL (`dialect` says whose), `executor` runs it, `conflict` decides about what does not fit,
-//! `progress` makes it count once, `takeover` and `place` say who goes on and where, and [`Applier`] holds the loop. `skip` passes what the
+//! `progress` makes it count once, `copy` makes and fills tables, `takeover` and `place` say who goes on and where, and [`Applier`] holds the loop. `skip` passes what the
 //! stream stops at.
 
 mod applier;
@@ -14,6 +14,7 @@ mod batch;
 mod change;
 pub mod conflict;
 mod connection;
+mod copy;
 mod dependency;
 mod dialect;
 mod error;
@@ -39,8 +40,9 @@ mod workers;
 pub use self::{
     applier::{Applier, Outcome, Progress, reader_name},
     conflict::{Conflict, ConflictKind},
+    copy::{CopyProblem, IntoTables},
     error::{ApplyError, PassedDdl, Place, PreserveProblem, ServerFault, TableName, TableProblem},
-    options::{GroupLimits, Gtids, Options},
+    options::{GroupLimits, Gtids, Options, Until},
     preflight::{Wanted, preflight},
     progress::TargetProgress,
     skip::{Skipped, skip},

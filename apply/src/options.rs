@@ -2,10 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use binferry_schemas::{address::Address, filter::TableFilter};
+use binferry_schemas::{
+    address::Address,
+    filter::TableFilter,
+    gtid::GtidSet,
+    record::{FoldState, Offset},
+};
 use binferry_transport::log::Log;
 
-use crate::conflict::Policies;
+use crate::{
+    conflict::Policies,
+    copy::{IntoTables, Rules},
+};
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -21,6 +29,8 @@ pub struct Options {
     pub gtids: Gtids,
     /// Tables whose triggers on the target may do what they do.
     pub triggers: Option<TableFilter>,
+    /// What a table may hold when its first copy comes.
+    pub into: IntoTables,
     /// How long to go on trying, without any progress, to reach a target that is out of reach.
     pub patience: Duration,
 }
@@ -36,8 +46,41 @@ impl Options {
             policies: Arc::default(),
             gtids: Gtids::default(),
             triggers: None,
+            into: IntoTables::default(),
             patience: Duration::from_secs(300),
         }
+    }
+}
+
+impl Options {
+    pub(crate) fn copy_rules(&self) -> Rules {
+        Rules {
+            into: self.into,
+            triggers: self.triggers.clone(),
+            stream: self.stream.clone(),
+        }
+    }
+}
+
+/// Where an applier stops by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Until {
+    /// These are applied.
+    pub set: GtidSet,
+    /// And every record below: rows of copies have no GTID.
+    pub offset: Offset,
+}
+
+impl From<GtidSet> for Until {
+    fn from(set: GtidSet) -> Self {
+        let offset = Offset(0);
+        Self { set, offset }
+    }
+}
+
+impl From<FoldState> for Until {
+    fn from(FoldState { set, offset, .. }: FoldState) -> Self {
+        Self { set, offset }
     }
 }
 

@@ -6,14 +6,19 @@
 //! A transaction of several chunks is not touched before its last chunk has made it count: then its chunks are read again from the first
 //! one, and go out in parts, so memory stays bounded and nothing has ever to be taken back for a transaction that turns out void.
 //!
+//! Rows of copies have groups of their own; steps of copies are alone (see `copied`).
+//!
 //! An error goes out as the last unit: everything before it is applied first.
+
+mod copied;
 
 use std::{sync::Arc, time::Duration};
 
 use binferry_schemas::{
     gtid::GtidSet,
     record::{
-        Body, Ddl, DdlEffect, FoldState, Head as RecordHead, HeadBody, Offset, Record, WriteSet,
+        Body, Ddl, DdlEffect, FoldState, Head as RecordHead, HeadBody, Offset, Record, TableRef,
+        WriteSet,
     },
 };
 use binferry_transport::{
@@ -28,13 +33,15 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     batch::{self, Limits},
     change::RowChange,
+    copy::{Fate, Fates, is_incomplete, ledger},
     dependency::{Touches, Tracker},
-    error::{ApplyError, PassedDdl, Place},
+    error::{ApplyError, PassedDdl, Place, TableName},
     joiner::Joiner,
-    options::{GroupLimits, Options},
-    plan::{End, Group, History, Part, TransactionEnd, Unit},
+    options::{GroupLimits, Options, Until},
+    plan::{Copied, End, Group, History, Part, TransactionEnd, Unit},
     preserve::{self, Name},
     tables::Tables,
+    target::mapping::Mapping,
 };
 
 /// An advance that holds no transaction (a checkpoint, a heartbeat) is stored after this time.
@@ -50,9 +57,10 @@ pub struct Planner {
     taken: Fold,
     strangers: Strangers,
     tables: Tables,
+    fates: Fates,
     limits: Limits,
     group: GroupLimits,
-    until: Option<GtidSet>,
+    until: Option<Until>,
     /// With the source's GTIDs preserved: what the target has executed.
     executed: Option<GtidSet>,
     out: mpsc::Sender<Unit>,
@@ -66,6 +74,9 @@ pub struct Planner {
 #[derive(Debug, Default)]
 struct Pending {
     changes: Vec<RowChange>,
+    /// Rows of copies; then there are no changes.
+    copied: Vec<Copied>,
+    copied_rows: usize,
     touches: Touches,
     bytes: usize,
     transactions: Vec<TransactionEnd>,
@@ -109,8 +120,9 @@ impl Planner {
         options: &Options,
         state: FoldState,
         limits: Limits,
-        until: Option<GtidSet>,
+        until: Option<Until>,
         executed: Option<GtidSet>,
+        copies: &[ledger::Entry],
         out: mpsc::Sender<Unit>,
     ) -> Self {
         let workers = options.workers.max(1) as usize;
@@ -119,6 +131,7 @@ impl Planner {
         Self {
             strangers: Strangers::new(&*options.log),
             tables: Tables::new(options),
+            fates: Fates::new(copies),
             log: Arc::clone(&options.log),
             taken: fold.clone(),
             fold,
@@ -147,9 +160,10 @@ impl Planner {
     }
 
     fn reached(&self) -> bool {
-        self.until
-            .as_ref()
-            .is_some_and(|until| self.fold.state().set.contains_set(until))
+        self.until.as_ref().is_some_and(|until| {
+            let state = self.fold.state();
+            state.set.contains_set(&until.set) && state.offset >= until.offset
+        })
     }
 
     async fn plan(&mut self) -> Result<(), Stop> {
@@ -247,8 +261,15 @@ impl Planner {
             self.accepted();
             return Ok(());
         }
-        if let Outcome::Snapshot | Outcome::Rows { again: false, .. } = outcome {
-            return Err(Stop::Failed(ApplyError::Snapshot { offset: offset.0 }));
+        match outcome {
+            Outcome::Snapshot => return self.snapshot(offset, &bytes).await,
+            Outcome::Rows {
+                first,
+                last: true,
+                again: false,
+            } => return self.rows(first, offset, bytes, head).await,
+            Outcome::Start => self.restarted(),
+            _ => {}
         }
         // Chunks of a voided transaction were never touched.
         let Outcome::Chunk {
@@ -331,7 +352,10 @@ impl Planner {
             }
             effect => {
                 return Err(Stop::Failed(ApplyError::DdlStop {
-                    place: Arc::new(Place { gtid, offset }),
+                    place: Arc::new(Place {
+                        gtid: Some(gtid),
+                        offset,
+                    }),
                     effect,
                     statement: ddl.statement,
                 }));
@@ -348,12 +372,15 @@ impl Planner {
         write_set: &WriteSet<'_>,
     ) -> Result<(), Stop> {
         let place = Arc::new(Place {
-            gtid: write_set.transaction.gtid,
+            gtid: Some(write_set.transaction.gtid),
             offset,
         });
         let mut joiner = Joiner::default();
         let changes = self.changes(block, write_set, &place, &mut joiner).await?;
         joiner.finish(&place)?;
+        if !self.pending.copied.is_empty() {
+            self.flush().await?;
+        }
         let bytes = block.len();
         let full = self.pending.bytes + bytes > self.group.bytes
             || self.pending.changes.len() + changes.len() > self.group.rows
@@ -379,7 +406,7 @@ impl Planner {
     fn accepted(&mut self) {
         // The step of its last record comes next.
         self.pending.transactions.push(TransactionEnd {
-            changes: self.pending.changes.len(),
+            changes: self.pending.changes.len() + self.pending.copied_rows,
             steps: self.pending.history.steps.len() + 1,
         });
         self.pending.due = true;
@@ -428,7 +455,10 @@ impl Planner {
                 }
                 next_chunk += 1;
                 let ends = offset == last;
-                let place = Arc::new(Place { gtid, offset });
+                let place = Arc::new(Place {
+                    gtid: Some(gtid),
+                    offset,
+                });
                 let block = Bytes::from(bytes);
                 let record = Record::decode(&block).map_err(broken)?;
                 let changes = match record.body {
@@ -470,7 +500,8 @@ impl Planner {
         place: &Arc<Place>,
         joiner: &mut Joiner,
     ) -> Result<Vec<RowChange>, ApplyError> {
-        let mut mappings = Vec::with_capacity(write_set.tables.len());
+        let mut mappings: Vec<Option<Option<Arc<Mapping>>>> =
+            Vec::with_capacity(write_set.tables.len());
         let mut out = Vec::with_capacity(
             usize::try_from(write_set.changes.count)
                 .unwrap_or(0)
@@ -492,14 +523,18 @@ impl Planner {
                 });
             };
             let mapping = match &mappings[at] {
-                Some(mapping) => Arc::clone(mapping),
+                Some(mapping) => mapping.clone(),
                 None => {
                     // Only tables that rows follow for: the source may name others.
-                    let mapping = self.tables.mapping(table, place).await?;
-                    Arc::clone(mappings[at].insert(mapping))
+                    let mapping = self.mapping(table, place).await?;
+                    mappings[at].insert(mapping).clone()
                 }
             };
             let Some((before, after)) = joiner.take(block, &change, place)? else {
+                continue;
+            };
+            // The rows of its copy will have it.
+            let Some(mapping) = mapping else {
                 continue;
             };
             let place = Arc::clone(place);
@@ -511,9 +546,32 @@ impl Planner {
         Ok(out)
     }
 
+    /// `None`: the table's changes are passed over.
+    async fn mapping(
+        &mut self,
+        table: &TableRef,
+        place: &Arc<Place>,
+    ) -> Result<Option<Arc<Mapping>>, ApplyError> {
+        let state = self.fold.state();
+        let name = TableName {
+            database: table.database.clone(),
+            table: table.table.clone(),
+        };
+        let copied = match self.fates.of(state, &name) {
+            Fate::Pass => return Ok(None),
+            fate => fate == Fate::Tolerate,
+        };
+        let incomplete = |table: &TableName| is_incomplete(state, table);
+        let mapping = (self.tables)
+            .mapping(table, place, copied, incomplete)
+            .await?;
+        Ok(Some(mapping))
+    }
+
     fn take_group(&mut self) -> Unit {
         let Pending {
             changes,
+            copied,
             touches,
             transactions,
             history,
@@ -525,6 +583,7 @@ impl Planner {
         Unit::Group(Group {
             number,
             changes,
+            copied,
             late,
             transactions,
             history,

@@ -12,7 +12,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use binferry_schemas::{
     fingerprint::Fingerprint,
     gtid::Gtid,
-    record::{Body, DdlEffect, FoldState, Head, HeadBody, Offset, Record, TableRef, WriteSet},
+    record::{
+        Body, DdlEffect, FoldState, Head, HeadBody, Offset, Record, SnapshotStep, TableRef,
+        WriteSet,
+    },
     row::RowSchema,
 };
 use binferry_transport::{
@@ -186,7 +189,10 @@ async fn next(
             };
             if let Some(head) = head_of(&bytes).map_err(broken)? {
                 let outcome = fold.step(offset, &head).outcome;
-                if let FoldOutcome::Snapshot | FoldOutcome::Rows { again: false, .. } = outcome {
+                // An applier takes them before it can stop at what comes behind.
+                if outcome == FoldOutcome::Snapshot && !is_announcement(&head)
+                    || matches!(outcome, FoldOutcome::Rows { again: false, .. })
+                {
                     return nothing;
                 }
                 let (first, prepared) = match outcome {
@@ -220,6 +226,17 @@ async fn next(
             }
         }
     }
+}
+
+/// A step of a copy that changes nothing on a target.
+fn is_announcement(head: &Head) -> bool {
+    let HeadBody::Snapshot(snapshot) = &head.body else {
+        return false;
+    };
+    matches!(
+        snapshot.step,
+        SnapshotStep::Wanted(_) | SnapshotStep::Planned(_)
+    )
 }
 
 /// A statement that an applier passes over.
@@ -354,7 +371,7 @@ impl Writer<'_> {
 
     fn place(&self, offset: Offset) -> Place {
         Place {
-            gtid: self.gtid,
+            gtid: Some(self.gtid),
             offset,
         }
     }

@@ -13,6 +13,7 @@ use binferry_transport::log::Log;
 
 use crate::{
     connection::{self, Target},
+    dependency::name_token,
     error::{ApplyError, PassedDdl, Place, TableName, TableProblem},
     options::Options,
     target::{catalog, mapping::Mapping},
@@ -63,10 +64,43 @@ impl Tables {
         }
     }
 
+    /// After a step of a table's copy: also what refers to it. With `others`, after any table's definition may have changed.
+    pub fn step(&mut self, name: &TableName, others: bool) {
+        let token = name_token(&name.database, &name.table);
+        self.mappings.retain(|(table, _), mapping| {
+            !others && table != name && mapping.keys.parents().all(|parent| parent != token)
+        });
+    }
+
+    /// All is looked at again.
+    pub fn forget_all(&mut self) {
+        self.mappings.clear();
+    }
+
+    pub async fn schema(
+        &self,
+        table: &TableRef,
+        place: &Arc<Place>,
+    ) -> Result<Arc<RowSchema>, ApplyError> {
+        let text = self.log.schema(table.schema).await?;
+        let text = text.ok_or(ApplyError::SchemaMissing {
+            fingerprint: table.schema,
+            place: Arc::clone(place),
+        })?;
+        let schema = RowSchema::from_avro(&text).map_err(|source| ApplyError::RowSchema {
+            fingerprint: table.schema,
+            source,
+        })?;
+        Ok(Arc::new(schema))
+    }
+
+    /// `copied`: the table is being copied; `incomplete`: so is that one, or its rows have yet to come.
     pub async fn mapping(
         &mut self,
         table: &TableRef,
         place: &Arc<Place>,
+        copied: bool,
+        incomplete: impl Fn(&TableName) -> bool,
     ) -> Result<Arc<Mapping>, ApplyError> {
         let name = TableName {
             database: table.database.clone(),
@@ -76,18 +110,7 @@ impl Tables {
         if let Some(mapping) = self.mappings.get(&key) {
             return Ok(Arc::clone(mapping));
         }
-        let text = self
-            .log
-            .schema(table.schema)
-            .await?
-            .ok_or(ApplyError::SchemaMissing {
-                fingerprint: table.schema,
-                place: Arc::clone(place),
-            })?;
-        let schema = RowSchema::from_avro(&text).map_err(|source| ApplyError::RowSchema {
-            fingerprint: table.schema,
-            source,
-        })?;
+        let schema = self.schema(table, place).await?;
         let found = self.look_up(&key.0).await?;
         let mapping = match found {
             None => Err(TableProblem::Missing),
@@ -96,7 +119,15 @@ impl Tables {
                 if (self.triggers.as_ref()).is_some_and(|tables| tables.matches(database, table)) {
                     found.trigger = None;
                 }
-                Mapping::new(Arc::new(schema), &found)
+                let parents_copied = (found.references.iter()).any(|key| incomplete(&key.parent));
+                Mapping::new(schema, &found).map(|mapping| {
+                    let mut mapping = match copied {
+                        true => mapping.copied(&found),
+                        false => mapping,
+                    };
+                    mapping.parents_copied = parents_copied;
+                    mapping
+                })
             }
         };
         let mapping = mapping.map_err(|problem| ApplyError::Table {

@@ -8,6 +8,7 @@
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -17,7 +18,7 @@ use binferry_transport::fold::Fold;
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinSet},
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +28,7 @@ use crate::{
     error::ApplyError,
     executor::{Executor, Outcome},
     options::Options,
-    plan::{End, Group, Part, Unit},
+    plan::{CopyUnit, End, Group, Part, Unit},
     turns::Turns,
 };
 
@@ -100,6 +101,7 @@ impl<'a> Workers<'a> {
             {
                 match unit {
                     Unit::Part(part) => self.part(&part).await?,
+                    Unit::Copy(unit) => self.copy(unit, &mut keepalive).await?,
                     Unit::End(End::Reached) => return Ok(applier::Outcome::Reached),
                     Unit::End(End::Failed(error)) => return Err(error),
                     Unit::Group(group) => self.begin(group),
@@ -173,8 +175,7 @@ impl<'a> Workers<'a> {
                     ));
                 }
             }
-            let rows = group.changes.len() as u64;
-            let transactions = group.transactions.len() as u64;
+            let (transactions, rows) = (group.transactions(), group.rows());
             self.committed(&group.state, transactions, rows).await;
         }
         Ok(())
@@ -198,6 +199,41 @@ impl<'a> Workers<'a> {
             }
             None => self.progress.send_modify(|progress| progress.rows += rows),
         }
+        Ok(())
+    }
+
+    /// A step of a copy may take its time: the other sessions are kept.
+    async fn copy(&mut self, unit: CopyUnit, keepalive: &mut Interval) -> Result<(), ApplyError> {
+        let CopyUnit { step, state, done } = unit;
+        let rules = self.options.copy_rules();
+        // A unit is taken only while a worker is free.
+        let mut executor = self.idle.remove(0);
+        let outcome = {
+            let mut step = pin!(executor.copy(&step, &state, &rules));
+            loop {
+                tokio::select! {
+                    biased;
+                    outcome = &mut step => break outcome,
+                    _ = keepalive.tick() => {
+                        for other in &mut self.idle {
+                            other.keep_alive().await?;
+                        }
+                    }
+                }
+            }
+        };
+        let others = match outcome {
+            Ok(others) => others,
+            Err(error) => {
+                // Its session may be another than it was.
+                executor.close().await;
+                return Err(error);
+            }
+        };
+        self.idle.push(executor);
+        self.committed(&state, 0, 0).await;
+        // Gone, when planning has ended for another reason.
+        let _ = done.send(others);
         Ok(())
     }
 

@@ -2,8 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use binferry_apply::{Applier, Progress};
-use binferry_schemas::gtid::GtidSet;
+use binferry_apply::{Applier, Progress, Until};
 use binferry_transport::{log::Log, resume::tail_state};
 use indicatif::MultiProgress;
 use tokio::sync::watch;
@@ -19,14 +18,15 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
     // Everything that can be wrong with the options is told before anything is touched.
     options.policies()?;
     options.workers()?;
+    options.copy_into()?;
     let cancel = stop::on_signal()?;
     let Some(log) = super::unless_stopped(&cancel, super::open_log(options)).await? else {
         return Ok(ExitCode::SUCCESS);
     };
     let until = match options.until()? {
         None => None,
-        Some(Place::Set(set)) => Some(set),
-        Some(_) => Some(tail_state(log.as_ref()).await?.set),
+        Some(Place::Set(set)) => Some(Until::from(set)),
+        Some(_) => Some(Until::from(tail_state(log.as_ref()).await?)),
     };
     apply_from(options, log, until, &cancel, bars).await?;
     Ok(ExitCode::SUCCESS)
@@ -36,7 +36,7 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
 pub async fn apply_from(
     options: &Options,
     log: Arc<dyn Log>,
-    until: Option<GtidSet>,
+    until: Option<Until>,
     cancel: &CancellationToken,
     bars: &MultiProgress,
 ) -> Result<(), Failure> {
@@ -49,6 +49,7 @@ pub async fn apply_from(
     wanted.policies = Arc::new(options.policies()?);
     wanted.gtids = options.gtids()?;
     wanted.triggers = options.allow_triggers()?;
+    wanted.into = options.copy_into()?;
     let applier = tokio::select! {
         biased;
         () = cancel.cancelled() => return Ok(()),

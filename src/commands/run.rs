@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use binferry_apply::Until;
 use binferry_schemas::source::SourceAddress;
 use binferry_transport::resume::tail_state;
 use indicatif::MultiProgress;
@@ -21,16 +22,17 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
     options.workers()?;
     options.gtids()?;
     options.allow_triggers()?;
+    options.copy_into()?;
     let cancel = stop::on_signal()?;
     let until = capture::until(&options).await?;
-    let capturing = capture::options(&options, until.clone())?;
+    // The capture knows where to stop: what the log holds then is what is left to apply.
+    let ends = until.is_some() || matches!(options.source()?, SourceAddress::Files(_));
+    let capturing = capture::options(&options, until)?;
     let Some(log) = super::unless_stopped(&cancel, super::create_log(&options)).await? else {
         return Ok(ExitCode::SUCCESS);
     };
 
     // The first stage to fail stops the other one; both drain.
-    // Files end by themselves: what the log holds then is what is left to apply.
-    let ends = matches!(capturing.source, SourceAddress::Files(_));
     let through = cancel.child_token();
     let captured = async {
         let result = capture::capture_into(&capturing, log.clone(), &cancel, bars).await;
@@ -42,10 +44,9 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
         result
     };
     let applied = async {
-        let mut result =
-            apply::apply_from(&options, log.clone(), until.clone(), &through, bars).await;
+        let mut result = apply::apply_from(&options, log.clone(), None, &through, bars).await;
         if ends && result.is_ok() && !cancel.is_cancelled() {
-            let all = tail_state(log.as_ref()).await?.set;
+            let all = Until::from(tail_state(log.as_ref()).await?);
             result = apply::apply_from(&options, log.clone(), Some(all), &cancel, bars).await;
         }
         if result.is_err() {

@@ -13,13 +13,14 @@ use std::{
 use binferry_schemas::{
     filter::TableFilter,
     fingerprint::Fingerprint,
-    record::{Body, Change, Image, Offset, Record, Transaction, WriteSet},
+    gtid::{Gtid, GtidSet},
+    record::{Body, Change, Image, Offset, Record, SnapshotRows, Transaction, WriteSet},
     row::RowSchema,
 };
 use binferry_transport::{
     error::LogError,
     fold::{Fold, Outcome},
-    log::Log,
+    log::{Log, Stored},
     resume::{start_state, tail_state},
     strangers::{Strangers, head_of},
 };
@@ -27,7 +28,7 @@ use binferry_transport::{
 use crate::{
     cli::{Options, Place},
     failure::Failure,
-    rows::Line,
+    rows::{CopiedLine, Line},
     stop,
 };
 
@@ -36,16 +37,20 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let Some(log) = super::unless_stopped(&cancel, super::open_log(options)).await? else {
         return Ok(ExitCode::SUCCESS);
     };
-    let mut missing = match options.until()? {
-        None => None,
-        Some(Place::Set(set)) => Some(set),
-        Some(_) => Some(tail_state(log.as_ref()).await?.set),
+    // Rows of copies have no GTID: to the log's end is to its last record.
+    let (mut missing, through) = match options.until()? {
+        None => (None, Offset(0)),
+        Some(Place::Set(set)) => (Some(set), Offset(0)),
+        Some(_) => {
+            let tail = tail_state(log.as_ref()).await?;
+            (Some(tail.set), tail.offset)
+        }
     };
     let (mut fold, from) = Fold::resume(start_state(log.as_ref()).await?);
     let mut strangers = Strangers::new(log.as_ref());
     if let Some(missing) = &mut missing {
         *missing = missing.subtract(&fold.state().set);
-        if missing.is_empty() {
+        if missing.is_empty() && from >= through {
             return Ok(ExitCode::SUCCESS);
         }
     }
@@ -70,23 +75,22 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
             };
             let first = match fold.step(stored.offset, &head).outcome {
                 // It counts, and its changes come with its XA COMMIT.
-                Outcome::Prepared => stored.offset,
+                Outcome::Prepared => Some(stored.offset),
                 Outcome::Chunk {
                     first, last: true, ..
-                } => first,
+                }
+                | Outcome::Rows {
+                    first, last: true, ..
+                } => Some(first),
                 // The first one says which transactions count as present without being there.
                 Outcome::Start => {
                     if let Some(missing) = &mut missing {
                         *missing = missing.subtract(&fold.state().set);
-                        if missing.is_empty() {
-                            printer.flush()?;
-                            return Ok(ExitCode::SUCCESS);
-                        }
                     }
-                    continue;
+                    None
                 }
                 Outcome::Checkpoint => match fold.missed(&head) {
-                    None => continue,
+                    None => None,
                     Some(missing) => {
                         printer.flush()?;
                         return Err(Failure::from(LogError::Incomplete {
@@ -96,28 +100,17 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
                         }));
                     }
                 },
-                _ => continue,
+                _ => None,
             };
-            let record = Record::decode(&stored.bytes).map_err(|e| corrupt(stored.offset, e))?;
-            let gtid = match &record.body {
-                Body::WriteSet(set) => {
-                    if first == stored.offset {
-                        printer.single(stored.offset, set).await?;
-                    } else {
-                        printer.again(first, stored.offset, &record, set).await?;
-                    }
-                    set.transaction.gtid
-                }
-                Body::Ddl(ddl) => ddl.transaction.gtid,
-                Body::XaPrepared(prepared) => prepared.write_set.transaction.gtid,
-                _ => continue,
-            };
-            if let Some(missing) = &mut missing {
+            if let Some(first) = first
+                && let Some(gtid) = printer.record(first, stored).await?
+                && let Some(missing) = &mut missing
+            {
                 missing.pass(&gtid);
-                if missing.is_empty() {
-                    printer.flush()?;
-                    return Ok(ExitCode::SUCCESS);
-                }
+            }
+            if missing.as_ref().is_some_and(GtidSet::is_empty) && fold.state().offset >= through {
+                printer.flush()?;
+                return Ok(ExitCode::SUCCESS);
             }
         }
         if !printer.flush()? {
@@ -177,6 +170,28 @@ impl Whole {
 }
 
 impl Printer {
+    /// Prints what is whole with this record; gives the transaction, when it is one.
+    async fn record(&mut self, first: Offset, stored: &Stored) -> Result<Option<Gtid>, Failure> {
+        let record = Record::decode(&stored.bytes).map_err(|e| corrupt(stored.offset, e))?;
+        Ok(match &record.body {
+            Body::WriteSet(set) => {
+                if first == stored.offset {
+                    self.single(stored.offset, set).await?;
+                } else {
+                    self.again(first, stored.offset, &record, set).await?;
+                }
+                Some(set.transaction.gtid)
+            }
+            Body::Ddl(ddl) => Some(ddl.transaction.gtid),
+            Body::XaPrepared(prepared) => Some(prepared.write_set.transaction.gtid),
+            Body::SnapshotRows(rows) => {
+                self.copied(first, stored.offset, &record, rows).await?;
+                None
+            }
+            _ => None,
+        })
+    }
+
     async fn single(&mut self, offset: Offset, set: &WriteSet<'_>) -> Result<(), Failure> {
         let mut index = 0;
         let mut joined = Joined::default();
@@ -283,6 +298,81 @@ impl Printer {
                 operation: change.operation,
                 schema: &schema,
                 before,
+                after,
+            };
+            line.write(&mut self.out)?;
+        }
+        Ok(())
+    }
+
+    /// Rows of a copy. A row that is in several records is read again from its first part.
+    async fn copied(
+        &mut self,
+        first: Offset,
+        last: Offset,
+        newest: &Record<'_>,
+        rows: &SnapshotRows<'_>,
+    ) -> Result<(), Failure> {
+        let table = &rows.head.table;
+        if last.0 < self.first || !self.filter.matches(&table.database, &table.table) {
+            return Ok(());
+        }
+        let schema = self.schema(table.schema).await?;
+        let mut joined = Joined::default();
+        if first == last {
+            return self.copied_part(last, rows, &schema, &mut joined);
+        }
+        let mut reader = self.log.reader(first).await?;
+        let mut next = 0;
+        loop {
+            for stored in reader.next().await? {
+                let record = Record::decode(&stored.bytes).map_err(|e| corrupt(stored.offset, e));
+                if let Ok(Record {
+                    header,
+                    body: Body::SnapshotRows(part),
+                }) = record
+                    && header.incarnation == newest.header.incarnation
+                    && part.head.copy == rows.head.copy
+                    && part.head.chunk == rows.head.chunk
+                    && part.head.part == next
+                {
+                    next += 1;
+                    self.copied_part(last, &part, &schema, &mut joined)?;
+                }
+                if stored.offset >= last {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn copied_part(
+        &mut self,
+        offset: Offset,
+        rows: &SnapshotRows<'_>,
+        schema: &RowSchema,
+        joined: &mut Joined,
+    ) -> Result<(), Failure> {
+        for change in rows.rows.iter() {
+            let change = change.map_err(|e| corrupt(offset, e))?;
+            let whole = joined.after.is_none() && !change.more;
+            if !whole {
+                joined.add(&change);
+            }
+            if change.more {
+                continue;
+            }
+            let parts = std::mem::take(joined);
+            let after = match whole {
+                true => change.after,
+                false => parts.after.as_ref().map(Whole::image),
+            };
+            let Some(after) = after else {
+                return Err(corrupt(offset, "a row of a copy without its image"));
+            };
+            let line = CopiedLine {
+                offset: offset.0,
+                schema,
                 after,
             };
             line.write(&mut self.out)?;

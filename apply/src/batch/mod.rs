@@ -6,6 +6,7 @@
 //!   foreign keys.
 //! - [`one`] is a single change, to find out which one is to blame.
 
+mod copied;
 mod image;
 mod related;
 mod run;
@@ -17,7 +18,10 @@ use std::{
 
 use binferry_schemas::record::Operation;
 
-pub use self::run::{PACKET_MARGIN, value_error};
+pub use self::{
+    copied::put_copied,
+    run::{PACKET_MARGIN, value_error},
+};
 use self::{
     image::Image,
     run::{Run, kind, single},
@@ -32,8 +36,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Statement {
     pub sql: Vec<u8>,
-    /// Rows that it must find or insert.
-    pub rows: u64,
+    /// Rows that it must find or insert; `None`: however many.
+    pub rows: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -245,6 +249,7 @@ fn gather(
         rows.sort_by_cached_key(|(before, after)| (lacking(before), lacking(after)));
     }
     let mut run = Run::new(mapping, limits);
+    run.unchecked = mapping.without_foreign_keys(rows.iter().any(|(_, after)| after.is_some()));
     for (before, after) in &rows {
         run.push(before.as_ref(), after.as_ref(), out)?;
     }

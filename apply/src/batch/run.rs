@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use binferry_schemas::datum::Value;
 
-use super::{Limits, Statement, image::Image};
+use super::{Limits, Statement, copied::Rows, image::Image};
 use crate::{
     change::Row,
     error::{ApplyError, Place},
@@ -45,7 +45,7 @@ pub fn single(
             limit: limits.packet as u64,
         });
     }
-    Ok(Statement { sql, rows: 1 })
+    Ok(Statement { sql, rows: Some(1) })
 }
 
 /// What a packet holds beside a statement.
@@ -146,15 +146,7 @@ impl<'a> Run<'a> {
         if special || self.mapping.order == Order::Keyless && kind != Kind::Insert {
             self.flush(out)?;
             self.kind = Some(kind);
-            out.push(single(
-                self.mapping,
-                place,
-                before.as_deref(),
-                after.as_deref(),
-                self.unchecked,
-                self.limits,
-            )?);
-            return Ok(());
+            return self.single(place, before.as_deref(), after.as_deref(), out);
         }
         self.kind = Some(kind);
         self.place = Some(place);
@@ -165,6 +157,31 @@ impl<'a> Run<'a> {
             (None, Some(after)) => self.inserts.push(after),
             (None, None) => {}
         }
+        Ok(())
+    }
+
+    /// The statements of one row.
+    fn single(
+        &self,
+        place: &Arc<Place>,
+        before: Option<&[Option<Value<'_>>]>,
+        after: Option<&[Option<Value<'_>>]>,
+        out: &mut Vec<Statement>,
+    ) -> Result<(), ApplyError> {
+        let (mapping, limits) = (self.mapping, self.limits);
+        if let Some(rows) = Rows::of(mapping, place, self.unchecked, limits)
+            && rows.single(before, after, out)?
+        {
+            return Ok(());
+        }
+        out.push(single(
+            mapping,
+            place,
+            before,
+            after,
+            self.unchecked,
+            limits,
+        )?);
         Ok(())
     }
 
@@ -179,6 +196,19 @@ impl<'a> Run<'a> {
         if rows == 0 {
             return Ok(());
         }
+        if rows > 1
+            && let Some(copied) = Rows::of(self.mapping, place, self.unchecked, self.limits)
+        {
+            let done = match self.kind {
+                Some(Kind::Update) => copied.updates(&self.updates, out)?,
+                Some(Kind::Delete) => copied.deletes(&self.deletes, out)?,
+                Some(Kind::Insert) | None => false,
+            };
+            if done {
+                self.clear();
+                return Ok(());
+            }
+        }
         let mut sql = Vec::with_capacity(self.bytes * 5 / 4 + 512);
         let result = match self.kind {
             _ if rows == 1 => {
@@ -190,14 +220,8 @@ impl<'a> Run<'a> {
                         .first()
                         .or(self.updates.first().map(|(_, after)| after)),
                 );
-                out.push(single(
-                    self.mapping,
-                    place,
-                    before.map(Vec::as_slice),
-                    after.map(Vec::as_slice),
-                    self.unchecked,
-                    self.limits,
-                )?);
+                let (before, after) = (before.map(Vec::as_slice), after.map(Vec::as_slice));
+                self.single(place, before, after, out)?;
                 self.clear();
                 return Ok(());
             }
@@ -231,19 +255,13 @@ impl<'a> Run<'a> {
                     .map(|before| (Some(before), None))
                     .chain(self.inserts.iter().map(|after| (None, Some(after)))),
             ) {
-                out.push(single(
-                    self.mapping,
-                    place,
-                    before.map(Vec::as_slice),
-                    after.map(Vec::as_slice),
-                    self.unchecked,
-                    self.limits,
-                )?);
+                let (before, after) = (before.map(Vec::as_slice), after.map(Vec::as_slice));
+                self.single(place, before, after, out)?;
             }
         } else {
             out.push(Statement {
                 sql,
-                rows: rows as u64,
+                rows: Some(rows as u64),
             });
         }
         self.clear();

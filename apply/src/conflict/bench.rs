@@ -15,6 +15,7 @@ use crate::{
     connection::{Target, from_mysql},
     error::{ApplyError, ServerFault, TableName},
     render::{
+        checks::without_foreign_keys,
         forced::{put_overwrite, put_remove},
         statement::{put_insert, put_key_condition},
     },
@@ -206,6 +207,9 @@ pub(super) fn statement(
         }
     }
     .map_err(|error| batch::value_error(error, mapping, &change.place))?;
+    if mapping.without_foreign_keys(!matches!(form, Form::Remove)) {
+        sql = without_foreign_keys(mapping.dialect, sql);
+    }
     fits(&sql, change, limits)?;
     Ok(sql)
 }

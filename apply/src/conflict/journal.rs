@@ -131,13 +131,15 @@ fn put_row(out: &mut Vec<u8>, stream: &str, log: Uuid, entry: &Entry) {
         Subject::Conflict(kind, policy) => (kind.name(), policy.name()),
         Subject::Skipped => ("skipped", "skip"),
     };
+    // The rows of a copy have none.
+    let gtid = (entry.place.gtid).map_or_else(String::new, |gtid| gtid.to_string());
     out.extend_from_slice(b"(UTC_TIMESTAMP(6)");
     for text in [
         stream,
         kind,
         policy,
         entry.outcome.name(),
-        &entry.place.gtid.to_string(),
+        &gtid,
         &log.to_string(),
     ] {
         out.push(b',');

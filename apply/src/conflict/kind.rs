@@ -155,9 +155,15 @@ impl Conflict {
             true => "source_wins (or target_wins)",
             false => "target_wins",
         };
+        let pass = match place.gtid {
+            Some(gtid) => {
+                format!("; or pass the whole transaction, journaled: binferry skip --gtid {gtid}")
+            }
+            // A row of a copy is no transaction.
+            None => String::new(),
+        };
         format!(
-            "repair the target by hand (compare the row on both servers) and start again; or let a policy decide, which journals both sides: --on-conflict '{table}:{name}={choice}'; or pass the whole transaction, journaled: binferry skip --gtid {}",
-            place.gtid
+            "repair the target by hand (compare the row on both servers) and start again; or let a policy decide, which journals both sides: --on-conflict '{table}:{name}={choice}'{pass}"
         )
         .replace(" (or target_wins)'", "' (or target_wins)")
     }
@@ -237,7 +243,7 @@ mod tests {
                 differing: vec![],
                 index: None,
                 place: Place {
-                    gtid: Gtid::new(Uuid::nil(), 1),
+                    gtid: Some(Gtid::new(Uuid::nil(), 1)),
                     offset: Offset(0),
                 },
                 unresolved: None,

@@ -16,7 +16,7 @@ mod touch;
 
 use std::collections::{HashMap, VecDeque};
 
-pub(crate) use self::touch::{Keys, Touches};
+pub(crate) use self::touch::{Keys, Touches, name_token};
 
 /// The numbers of the last groups that touched a token; 0: none.
 #[derive(Debug, Clone, Copy, Default)]

@@ -14,7 +14,10 @@ use binferry_schemas::{
 use super::collation::Folding;
 use crate::{
     change::{RowChange, RowImage},
-    target::table::{ForeignKey, TargetColumn, TargetTable},
+    target::{
+        mapping::Mapping,
+        table::{ForeignKey, TargetColumn, TargetTable},
+    },
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +52,8 @@ impl Touches {
         let mut whole =
             keys.opaque || mapping.key.is_empty() && change.operation != Operation::Insert;
         let (before, after) = (
-            self.image(change, &change.before)?,
-            self.image(change, &change.after)?,
+            self.image(mapping, change.before.as_ref())?,
+            self.image(mapping, change.after.as_ref())?,
         );
         whole |= before.whole || after.whole;
         self.touches.push(Touch {
@@ -76,18 +79,29 @@ impl Touches {
         Ok(())
     }
 
+    /// A row that a copy brings: all of its keys. Where the table is being copied nothing asks for its parents.
+    pub fn push_copied(&mut self, mapping: &Mapping, row: &RowImage) -> Result<(), DatumError> {
+        let image = self.image(mapping, Some(row))?;
+        self.touches.push(Touch {
+            token: mapping.keys.table,
+            written: mapping.keys.opaque || image.whole,
+        });
+        self.ends.push(self.touches.len());
+        Ok(())
+    }
+
     #[cfg(test)]
     pub fn add(&mut self, touched: &[Touch]) {
         self.touches.extend_from_slice(touched);
         self.ends.push(self.touches.len());
     }
 
-    fn image(&mut self, change: &RowChange, image: &Option<RowImage>) -> Result<Image, DatumError> {
+    fn image(&mut self, mapping: &Mapping, image: Option<&RowImage>) -> Result<Image, DatumError> {
         let mut found = Image::default();
         let Some(image) = image else {
             return Ok(found);
         };
-        let (mapping, keys) = (&change.mapping, &change.mapping.keys);
+        let keys = &mapping.keys;
         let mut row: Vec<Option<Value<'_>>> = Vec::with_capacity(keys.columns);
         let values = Values::new(&mapping.schema, image.present.as_deref(), &image.datum);
         for value in values.take(keys.columns) {
@@ -360,7 +374,7 @@ impl Part {
 }
 
 /// Servers may compare names without regard to case.
-fn name_token(database: &str, table: &str) -> u64 {
+pub fn name_token(database: &str, table: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (database.to_lowercase(), table.to_lowercase()).hash(&mut hasher);
     hasher.finish()

@@ -2,6 +2,7 @@
 
 pub mod checks;
 pub mod compare;
+pub mod copied;
 pub mod forced;
 pub mod json;
 pub mod literal;

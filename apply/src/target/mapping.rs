@@ -49,6 +49,21 @@ pub struct Mapping {
     pub keys: Keys,
     /// A foreign key of the target's begins or ends here.
     pub has_foreign_keys: bool,
+    /// The table is being copied: rows that changes are about may not be there yet.
+    pub copying: Option<Copying>,
+    /// A table that its foreign keys refer to is being copied.
+    pub parents_copied: bool,
+}
+
+/// How the rows of a table that is being copied are told apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copying {
+    /// The primary key's columns, or those of a unique key without NULLs: indices into `columns`. Empty: no key tells them apart.
+    pub key: Vec<usize>,
+    /// The target's index on those columns, quoted.
+    pub index: String,
+    /// A column that can't be NULL, and is assigned.
+    pub guard: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -163,8 +178,34 @@ impl Mapping {
             is_leaf: target.referred.is_empty(),
             keys: Keys::new(&schema, target),
             has_foreign_keys: target.has_foreign_keys(),
+            copying: None,
+            parents_copied: false,
             schema,
         })
+    }
+
+    /// The same, while the table is being copied.
+    pub fn copied(mut self, target: &TargetTable) -> Self {
+        let (key, index) = match self.key.is_empty() {
+            false => (self.key.clone(), self.key_index.clone()),
+            true => unique_key(&self.schema, target).unwrap_or_default(),
+        };
+        let sure = |at: &&usize| {
+            let there = target.column(&self.schema.columns[**at].name);
+            self.columns[**at].assigned && there.is_some_and(|there| !there.nullable)
+        };
+        self.copying = Some(Copying {
+            guard: key.iter().find(sure).copied(),
+            key,
+            index,
+        });
+        self
+    }
+
+    /// May a change of the table's rows be checked, or cascade, by the target's foreign keys? Not while a table at either end lacks rows;
+    /// what only takes a row away needs no parent.
+    pub fn without_foreign_keys(&self, inserts: bool) -> bool {
+        self.has_foreign_keys && (self.copying.is_some() || self.parents_copied && inserts)
     }
 
     pub fn key_names(&self) -> Vec<String> {
@@ -173,6 +214,22 @@ impl Mapping {
             .map(|at| self.schema.columns[*at].name.clone())
             .collect()
     }
+}
+
+/// A unique key of the target's that tells all rows apart.
+fn unique_key(schema: &RowSchema, target: &TargetTable) -> Option<(Vec<usize>, String)> {
+    let column = |name: &Option<String>| {
+        let there = target.column(name.as_deref()?)?;
+        let at = (schema.columns.iter())
+            .position(|column| column.name.to_lowercase() == there.name.to_lowercase())?;
+        (!there.nullable && !there.generated).then_some(at)
+    };
+    (target.unique.iter())
+        .filter(|index| index.prefixes.iter().all(Option::is_none))
+        .find_map(|index| {
+            let key: Option<Vec<usize>> = index.columns.iter().map(column).collect();
+            Some((key?, quoted(&index.name)))
+        })
 }
 
 /// The target's key with exactly the columns of the source's primary key.

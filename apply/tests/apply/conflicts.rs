@@ -67,7 +67,7 @@ async fn conflict(
     let ApplyError::Conflict(conflict) = error else {
         panic!("{error}");
     };
-    assert_eq!(conflict.place.gtid, gtid);
+    assert_eq!(conflict.place.gtid, Some(gtid));
     assert_eq!(conflict.key, ["id"]);
     assert_eq!(
         stage.sql("SELECT GROUP_CONCAT(id) FROM t WHERE id >= 100"),
@@ -204,7 +204,7 @@ async fn the_log_contradicts_itself() -> Result<()> {
         .await?;
     let error = stage.apply().await.expect_err("a conflict");
     assert!(
-        matches!(&error, ApplyError::Conflict(conflict) if conflict.kind == ConflictKind::RowExists && conflict.place.gtid == gtid),
+        matches!(&error, ApplyError::Conflict(conflict) if conflict.kind == ConflictKind::RowExists && conflict.place.gtid == Some(gtid)),
         "{error}"
     );
     assert_eq!(stage.sql("SELECT COUNT(*) FROM t"), "4");

@@ -58,7 +58,7 @@ async fn a_commit_whose_answer_is_lost(release: Release) -> Result<()> {
         let (sender, _receiver) = watch::channel(Progress::default());
         let outcome = applier
             .run(
-                Some(stage.written.clone()),
+                Some(stage.written.clone().into()),
                 CancellationToken::new(),
                 sender,
             )
@@ -86,7 +86,7 @@ async fn a_commit_that_lands_after_the_connection_has_gone(release: Release) -> 
         let (sender, _receiver) = watch::channel(Progress::default());
         let outcome = applier
             .run(
-                Some(stage.written.clone()),
+                Some(stage.written.clone().into()),
                 CancellationToken::new(),
                 sender,
             )
@@ -118,7 +118,7 @@ async fn a_newer_applier_takes_over(release: Release) -> Result<()> {
     let (sender, _receiver) = watch::channel(Progress::default());
     newer
         .run(
-            Some(stage.written.clone()),
+            Some(stage.written.clone().into()),
             CancellationToken::new(),
             sender,
         )
@@ -179,7 +179,7 @@ async fn connections_cut_at_random(release: Release) -> Result<()> {
     };
     applier
         .run(
-            Some(stage.written.clone()),
+            Some(stage.written.clone().into()),
             CancellationToken::new(),
             sender,
         )
@@ -204,7 +204,7 @@ async fn the_server_dies_and_comes_back(release: Release) -> Result<()> {
     let applier = Applier::connect(options).await?;
     let (sender, mut receiver) = watch::channel(Progress::default());
     let running = tokio::spawn(applier.run(
-        Some(stage.written.clone()),
+        Some(stage.written.clone().into()),
         CancellationToken::new(),
         sender,
     ));

@@ -139,7 +139,11 @@ async fn a_copy_with_other_offsets() -> Result<()> {
         // One that is still on the original learns that, and does not take the stream back.
         let (sender, _receiver) = tokio::sync::watch::channel(Default::default());
         let error = older
-            .run(Some(stage.written.clone()), Default::default(), sender)
+            .run(
+                Some(stage.written.clone().into()),
+                Default::default(),
+                sender,
+            )
             .await
             .expect_err("superseded");
         assert!(matches!(error, ApplyError::Superseded { .. }), "{error}");

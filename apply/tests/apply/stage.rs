@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use binferry_apply::{Applier, ApplyError, Options, Outcome, Progress};
+use binferry_apply::{Applier, ApplyError, Options, Outcome, Progress, Until};
 use binferry_schemas::{
     address::Address,
     datum::{self, Value},
@@ -106,6 +106,10 @@ pub fn address(server: &MySql) -> Address {
 }
 
 impl Table {
+    pub fn reference(&self) -> &TableRef {
+        &self.reference
+    }
+
     pub fn fingerprint(&self) -> Fingerprint {
         self.reference.schema
     }
@@ -262,6 +266,12 @@ impl Stage {
         Ok(gtid)
     }
 
+    /// A record that is not a transaction.
+    pub async fn append(&mut self, body: Body<'_>) -> Result<()> {
+        self.session().append(body).await?;
+        Ok(())
+    }
+
     pub async fn flush(&mut self) -> Result<()> {
         self.session().flush().await?;
         Ok(())
@@ -327,7 +337,12 @@ impl Stage {
         self.session().flush().await?;
         let applier = Applier::connect(options).await?;
         let (sender, receiver) = watch::channel(Progress::default());
-        let run = applier.run(Some(self.written.clone()), CancellationToken::new(), sender);
+        // Rows of copies have no GTID.
+        let until = Until {
+            set: self.written.clone(),
+            offset: self.log.bounds().await.map_err(ApplyError::from)?.end,
+        };
+        let run = applier.run(Some(until), CancellationToken::new(), sender);
         let outcome = tokio::time::timeout(std::time::Duration::from_secs(120), run)
             .await
             .expect("the applier ends")?;
@@ -357,7 +372,7 @@ async fn start(log: &Arc<dyn Log>, server: Uuid) -> Result<Session> {
     Ok(Session::start(Arc::clone(log), start, SessionOptions::default()).await?)
 }
 
-fn encode(table: &Table, row: &[Value<'_>]) -> Vec<u8> {
+pub fn encode(table: &Table, row: &[Value<'_>]) -> Vec<u8> {
     assert_eq!(row.len(), table.schema.columns.len());
     let mut out = Vec::new();
     for (column, value) in table.schema.columns.iter().zip(row) {

@@ -1,0 +1,329 @@
+//! The text of a CREATE TABLE as SHOW CREATE TABLE prints it, taken apart as far as a copy needs: the foreign keys are added after the
+//! rows, so they have to come out.
+//!
+//! Only the list in the first parentheses is looked at, and of it only where its items end and how they begin. Quotes are followed as the
+//! server of the text would: names in backticks, text in quotes, backslashes in text unless `sql_mode` has `NO_BACKSLASH_ESCAPES`. What is
+//! not understood is left alone or refused: never cut in the middle.
+
+use crate::error::TableName;
+
+/// `sql_mode` flags as binlogs and records number them (`sql/sql_const.h`, MODE_…).
+const ANSI_QUOTES: u64 = 1 << 2;
+const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
+
+/// A CREATE TABLE, and the foreign keys that were in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// Without foreign keys; the table's name is as it was.
+    pub create: String,
+    pub foreign_keys: Vec<ForeignKey>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// `CONSTRAINT … FOREIGN KEY (…) REFERENCES …`, as it was.
+    pub text: String,
+    /// SHOW CREATE TABLE always prints one.
+    pub name: String,
+    pub parent: TableName,
+}
+
+/// Why a text cannot be taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unclear {
+    #[error("it is no CREATE TABLE with a list of columns")]
+    Shape,
+    #[error("a quote or a parenthesis is not closed")]
+    Open,
+    #[error("a foreign key is not in the form of SHOW CREATE TABLE")]
+    ForeignKey,
+}
+
+impl Definition {
+    /// `database` is the table's: a parent without one is there too.
+    pub fn parse(text: &str, sql_mode: u64, database: &str) -> Result<Self, Unclear> {
+        let quotes = Quotes { sql_mode };
+        let items = quotes.items(text)?;
+        let (mut kept, mut foreign_keys) = (Vec::new(), Vec::new());
+        for item in &text_items(text, &items) {
+            match quotes.foreign_key(item.trim(), database)? {
+                Some(key) => foreign_keys.push(key),
+                None => kept.push(*item),
+            }
+        }
+        if kept.is_empty() {
+            return Err(Unclear::Shape);
+        }
+        let (head, tail) = (&text[..items.start], &text[items.end..]);
+        // What stood between the last item and the parenthesis: a line break.
+        let last = text_items(text, &items).last().copied().unwrap_or_default();
+        let space = &last[last.trim_end().len()..];
+        let list = kept.join(",");
+        let create = match foreign_keys.is_empty() {
+            true => text.to_owned(),
+            false => format!("{head}{}{space}{tail}", list.trim_end()),
+        };
+        Ok(Self {
+            create,
+            foreign_keys,
+        })
+    }
+}
+
+/// Where the list begins and ends, and the commas that part its items.
+struct Items {
+    start: usize,
+    end: usize,
+    commas: Vec<usize>,
+}
+
+fn text_items<'a>(text: &'a str, items: &Items) -> Vec<&'a str> {
+    let starts = std::iter::once(items.start).chain(items.commas.iter().map(|at| at + 1));
+    let ends = items.commas.iter().copied().chain([items.end]);
+    starts.zip(ends).map(|(from, to)| &text[from..to]).collect()
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Quotes {
+    sql_mode: u64,
+}
+
+impl Quotes {
+    /// The end of the quoted text that begins at `at`.
+    fn skip(self, bytes: &[u8], at: usize) -> Result<usize, Unclear> {
+        let quote = bytes[at];
+        let name = quote == b'`' || quote == b'"' && self.sql_mode & ANSI_QUOTES != 0;
+        let escapes = !name && self.sql_mode & NO_BACKSLASH_ESCAPES == 0;
+        let mut at = at + 1;
+        while at < bytes.len() {
+            match bytes[at] {
+                b'\\' if escapes => at += 2,
+                byte if byte == quote && bytes.get(at + 1) == Some(&quote) => at += 2,
+                byte if byte == quote => return Ok(at + 1),
+                _ => at += 1,
+            }
+        }
+        Err(Unclear::Open)
+    }
+
+    fn items(self, text: &str) -> Result<Items, Unclear> {
+        let bytes = text.as_bytes();
+        let (mut at, mut depth, mut start, mut commas) = (0, 0_u32, 0, Vec::new());
+        while let Some(&byte) = bytes.get(at) {
+            match byte {
+                b'`' | b'\'' | b'"' => {
+                    at = self.skip(bytes, at)?;
+                    continue;
+                }
+                b'(' => {
+                    depth += 1;
+                    if depth == 1 {
+                        start = at + 1;
+                    }
+                }
+                b')' => {
+                    depth = depth.checked_sub(1).ok_or(Unclear::Shape)?;
+                    if depth == 0 {
+                        let end = at;
+                        return Ok(Items { start, end, commas });
+                    }
+                }
+                b',' if depth == 1 => commas.push(at),
+                _ => {}
+            }
+            at += 1;
+        }
+        Err(match depth {
+            0 => Unclear::Shape,
+            _ => Unclear::Open,
+        })
+    }
+
+    fn foreign_key(self, item: &str, database: &str) -> Result<Option<ForeignKey>, Unclear> {
+        let tokens = self.tokens(item)?;
+        let mut tokens = tokens.iter().peekable();
+        let mut name = None;
+        if tokens
+            .next_if(|token| token.is_word("CONSTRAINT"))
+            .is_some()
+        {
+            name = tokens.next_if(|token| token.is_name());
+        }
+        if !(tokens.next().is_some_and(|token| token.is_word("FOREIGN"))
+            && tokens.next().is_some_and(|token| token.is_word("KEY")))
+        {
+            return Ok(None);
+        }
+        let name = name.ok_or(Unclear::ForeignKey)?.text.clone();
+        let mut tokens = tokens.skip_while(|token| !token.is_word("REFERENCES"));
+        tokens.next().ok_or(Unclear::ForeignKey)?;
+        let mut part = || tokens.next().ok_or(Unclear::ForeignKey);
+        let first = part()?;
+        let parent = match part()? {
+            dot if dot.text == "." && !dot.quoted => TableName {
+                database: first.text.clone(),
+                table: part()?.text.clone(),
+            },
+            _ => TableName {
+                database: database.to_owned(),
+                table: first.text.clone(),
+            },
+        };
+        Ok(Some(ForeignKey {
+            text: item.to_owned(),
+            name,
+            parent,
+        }))
+    }
+
+    /// Names, words and single characters.
+    fn tokens(self, item: &str) -> Result<Vec<Token>, Unclear> {
+        let bytes = item.as_bytes();
+        let (mut at, mut tokens) = (0, Vec::new());
+        while let Some(&byte) = bytes.get(at) {
+            let from = at;
+            match byte {
+                b'`' | b'\'' | b'"' => {
+                    at = self.skip(bytes, at)?;
+                    let quote = char::from(byte);
+                    let inner = item.get(from + 1..at - 1).ok_or(Unclear::Open)?;
+                    let doubled: String = [quote, quote].iter().collect();
+                    tokens.push(Token {
+                        text: inner.replace(&doubled, &quote.to_string()),
+                        quoted: true,
+                    });
+                }
+                _ if byte.is_ascii_whitespace() => at += 1,
+                _ => {
+                    let is_word = |byte: u8| {
+                        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
+                    };
+                    while bytes.get(at).is_some_and(|byte| is_word(*byte)) {
+                        at += 1;
+                    }
+                    at = at.max(from + 1);
+                    tokens.push(Token {
+                        text: item[from..at].to_owned(),
+                        quoted: false,
+                    });
+                }
+            }
+        }
+        Ok(tokens)
+    }
+}
+
+#[derive(Debug)]
+struct Token {
+    text: String,
+    quoted: bool,
+}
+
+impl Token {
+    fn is_word(&self, word: &str) -> bool {
+        !self.quoted && self.text.eq_ignore_ascii_case(word)
+    }
+
+    fn is_name(&self) -> bool {
+        self.quoted || !self.is_word("FOREIGN")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Definition {
+        Definition::parse(text, 0, "shop").unwrap()
+    }
+
+    #[test]
+    fn foreign_keys_come_out() {
+        let definition = parse(
+            "CREATE TABLE `c` (\n  `id` int NOT NULL,\n  `p` int DEFAULT NULL,\n  PRIMARY KEY (`id`),\n  KEY `p` (`p`),\n  \
+             CONSTRAINT `c_ibfk_1` FOREIGN KEY (`p`) REFERENCES `p` (`id`) ON DELETE SET NULL,\n  \
+             CONSTRAINT `x``y` FOREIGN KEY (`p`, `id`) REFERENCES `other db`.`q``r` (`a`, `b`),\n  \
+             CONSTRAINT `c_chk_1` CHECK ((`id` > 0))\n) ENGINE=InnoDB COMMENT='a, FOREIGN KEY (`'",
+        );
+        assert_eq!(
+            definition.create,
+            "CREATE TABLE `c` (\n  `id` int NOT NULL,\n  `p` int DEFAULT NULL,\n  PRIMARY KEY (`id`),\n  KEY `p` (`p`),\n  \
+             CONSTRAINT `c_chk_1` CHECK ((`id` > 0))\n) ENGINE=InnoDB COMMENT='a, FOREIGN KEY (`'"
+        );
+        let parents: Vec<_> = (definition.foreign_keys.iter())
+            .map(|key| (key.name.as_str(), key.parent.to_string()))
+            .collect();
+        assert_eq!(
+            parents,
+            [
+                ("c_ibfk_1", "shop.p".to_owned()),
+                ("x`y", "other db.q`r".to_owned())
+            ]
+        );
+        assert_eq!(
+            definition.foreign_keys[0].text,
+            "CONSTRAINT `c_ibfk_1` FOREIGN KEY (`p`) REFERENCES `p` (`id`) ON DELETE SET NULL"
+        );
+    }
+
+    #[test]
+    fn a_foreign_key_at_the_end() {
+        let definition = parse(
+            "CREATE TABLE `c` (\n  `p` int,\n  CONSTRAINT `f` FOREIGN KEY (`p`) REFERENCES `p` (`id`)\n) ENGINE=InnoDB",
+        );
+        assert_eq!(
+            definition.create,
+            "CREATE TABLE `c` (\n  `p` int\n) ENGINE=InnoDB"
+        );
+    }
+
+    #[test]
+    fn what_only_looks_like_one() {
+        for text in [
+            r"CREATE TABLE `a(b` (`x` int COMMENT 'it''s \', CONSTRAINT `f` FOREIGN KEY (`x`) REFERENCES `p` (`id`)') ENGINE=InnoDB",
+            "CREATE TABLE `t` (`FOREIGN KEY` int, `,` enum('a,b','c)(') DEFAULT 'c)(', KEY `CONSTRAINT` (`,`)) /*!50100 PARTITION BY KEY () */",
+            "CREATE TABLE `t` (`constraint` int, CONSTRAINT `k` CHECK ((`constraint` <> _utf8mb4'FOREIGN KEY')))",
+        ] {
+            let definition = parse(text);
+            assert_eq!(definition.create, text);
+            assert_eq!(definition.foreign_keys, []);
+        }
+    }
+
+    #[test]
+    fn quotes_follow_the_sql_mode() {
+        let key = r#"CONSTRAINT "f" FOREIGN KEY ("x") REFERENCES "p" ("id")"#;
+        let text = format!(r#"CREATE TABLE "t" ("x\" int DEFAULT '\', {key})"#);
+        let mode = ANSI_QUOTES | NO_BACKSLASH_ESCAPES;
+        let definition = Definition::parse(&text, mode, "shop").unwrap();
+        assert_eq!(definition.foreign_keys.len(), 1);
+        assert_eq!(definition.foreign_keys[0].name, "f");
+        assert_eq!(Definition::parse(&text, 0, "shop"), Err(Unclear::Open));
+    }
+
+    #[test]
+    fn refused() {
+        for (text, why) in [
+            ("CREATE TABLE `t` LIKE `u`", Unclear::Shape),
+            ("", Unclear::Shape),
+            ("CREATE TABLE `t` (`x` int", Unclear::Open),
+            ("CREATE TABLE `t", Unclear::Open),
+            ("CREATE TABLE `t` (`x` int) )", Unclear::Shape),
+            (
+                "CREATE TABLE `t` (`x` int, FOREIGN KEY (`x`) REFERENCES `p` (`id`))",
+                Unclear::ForeignKey,
+            ),
+            (
+                "CREATE TABLE `t` (`x` int, CONSTRAINT `f` FOREIGN KEY (`x`))",
+                Unclear::ForeignKey,
+            ),
+        ] {
+            let found = Definition::parse(text, 0, "shop");
+            match text.ends_with(") )") {
+                // The list ends before.
+                true => assert!(found.is_ok()),
+                false => assert_eq!(found, Err(why), "{text}"),
+            }
+        }
+    }
+}

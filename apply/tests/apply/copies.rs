@@ -1,0 +1,5 @@
+//! Copies, written into a log by hand: what a target makes of them.
+
+mod histories;
+mod pen;
+mod tables;
