@@ -1,7 +1,7 @@
 //! How fast are rows like sysbench's applied?
 //!
 //! Writes sysbench's oltp_write_only into a log (a load of 4 tables, then transactions of two updates, a delete and an insert), applies it
-//! to a MySQL server of the test kit with durable commits, and prints rows per second for both parts.
+//! to a MySQL server of the test kit with durable commits, then the same rows as a copy of tables, and prints rows per second for the parts.
 //!
 //!     cargo run --release -p binferry-apply --example apply_rate [ROWS [TRANSACTIONS]]
 
@@ -14,8 +14,9 @@ use binferry_schemas::{
     datum::{self, Value},
     gtid::{Gtid, GtidSet, Tag, Uuid},
     record::{
-        Body, Change, ChangesBuffer, ForeignKeys, Image, Operation, Start, TableRef, Transaction,
-        WriteSet,
+        Body, Change, ChangesBuffer, ForeignKeys, Image, Operation, Over, RowsHead, Snapshot,
+        SnapshotBegin, SnapshotEnd, SnapshotRows, SnapshotStep, Start, TableRef, Transaction,
+        Window, WriteSet,
     },
     row::{Column, ColumnType, KeyPart, RowSchema, Width},
 };
@@ -320,6 +321,101 @@ async fn main() -> Result<()> {
         took,
         [after[0] - before[0], after[1] - before[1]],
     );
+    for (table, rows) in state.iter().enumerate() {
+        copy(&mut pen, &log, table, rows).await?;
+    }
+    // A transaction that comes after all rows: these have no GTID to wait for.
+    pen.commit(&buffer).await?;
+    pen.session.flush().await?;
+    let before = [cpu(None), cpu(server.pid())];
+    let (copied, took) = apply(&options, &pen.written).await?;
+    let after = [cpu(None), cpu(server.pid())];
+    print(
+        "copy",
+        copied,
+        took,
+        [after[0] - before[0], after[1] - before[1]],
+    );
+    for table in 0..TABLES {
+        let there = server.value(&format!("SELECT COUNT(*) FROM sbtest.copied{table}"))?;
+        assert_eq!(there, rows.to_string(), "rows of copied{table}");
+    }
     server.stop()?;
+    Ok(())
+}
+
+/// The rows as a copy of another table.
+async fn copy(pen: &mut Pen, log: &Arc<dyn Log>, number: usize, rows: &[Row]) -> Result<()> {
+    let mut schema = schema(number + 1);
+    schema.table = format!("copied{number}");
+    let (text, fingerprint) = schema.to_avro();
+    log.put_schema(fingerprint, &text).await?;
+    let table = TableRef {
+        database: schema.database.clone(),
+        table: schema.table.clone(),
+        schema: fingerprint,
+        foreign_keys: ForeignKeys::default(),
+    };
+    let copy = Uuid::from_u128(number as u128 + 7);
+    let begin = SnapshotBegin {
+        job: Uuid::nil(),
+        copy,
+        table: table.clone(),
+        over: Over::Nothing,
+        replaces: None,
+        create_database: String::new(),
+        create_table: format!(
+            "CREATE TABLE `{}` (`id` int NOT NULL, `k` int NOT NULL, `c` char(120) NOT NULL, `pad` char(60) NOT NULL, PRIMARY KEY (`id`), KEY `k` (`k`))",
+            schema.table
+        ),
+        sql_mode: 0,
+        collations: [255; 3],
+        time_zone: "+00:00".into(),
+        key_name: "PRIMARY".into(),
+        key: vec!["id".into()],
+        estimated_rows: rows.len() as u64,
+        estimated_bytes: 0,
+        window: Window::default(),
+    };
+    step(pen, SnapshotStep::Begin(Box::new(begin))).await?;
+    let mut buffer = ChangesBuffer::new();
+    let ranges = rows.chunks(4_000);
+    let last = ranges.len().saturating_sub(1);
+    for (chunk, range) in ranges.enumerate() {
+        for (at, row) in range.iter().enumerate() {
+            let datum = row.datum(&schema, chunk * 4_000 + at);
+            push(&mut buffer, 0, Operation::Insert, None, Some(&datum));
+        }
+        let upper = (chunk < last).then(|| chunk.to_string().into_bytes());
+        let body = SnapshotRows {
+            head: RowsHead {
+                copy,
+                chunk: chunk as u64,
+                part: 0,
+                last: true,
+                rows: range.len() as u64,
+                upper,
+                table: table.clone(),
+            },
+            lower: None,
+            seen: None,
+            window: Window::default(),
+            left_out: Vec::new(),
+            rows: buffer.as_changes(),
+        };
+        pen.session.append(Body::SnapshotRows(body)).await?;
+        buffer.clear();
+    }
+    let end = SnapshotEnd {
+        copy,
+        rows: rows.len() as u64,
+        left_out: 0,
+    };
+    step(pen, SnapshotStep::End(end)).await
+}
+
+async fn step(pen: &mut Pen, step: SnapshotStep) -> Result<()> {
+    let snapshot = Snapshot { at_us: 1, step };
+    pen.session.append(Body::Snapshot(snapshot)).await?;
     Ok(())
 }

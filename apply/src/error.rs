@@ -69,6 +69,10 @@ pub enum TableProblem {
     },
     #[error("column {column} of the target is not in the source, is NOT NULL and has no default")]
     Required { column: String },
+    #[error(
+        "column {column} is generated on the target, and holds values of its own on the source"
+    )]
+    Generated { column: String },
     #[error("the source's primary key ({}) is not a primary or unique key of the target's table", .columns.join(", "))]
     Key { columns: Vec<String> },
     #[error(
@@ -371,6 +375,7 @@ impl Fault for ApplyError {
                 TableProblem::ColumnMissing { column } => format!("ALTER TABLE … ADD COLUMN {column} on the target"),
                 TableProblem::Narrow { column, needed, .. } => format!("ALTER TABLE … MODIFY {column} {needed} on the target"),
                 TableProblem::Required { column } => format!("give the column {column} a default, or let it be NULL"),
+                TableProblem::Generated { column } => format!("let {column} be a column like the source's on the target"),
                 TableProblem::Key { columns } => format!("ALTER TABLE … ADD PRIMARY KEY ({}) on the target", columns.join(", ")),
                 TableProblem::Trigger { trigger } => format!(
                     "DROP TRIGGER {trigger} on the target; or, if what it does is wanted, --allow-triggers with the table's name"

@@ -212,11 +212,14 @@ impl Executor {
     ) -> Result<bool, ApplyError> {
         self.name = None;
         self.said = Instant::now();
-        let done = step.run(&mut self.target, rules, state).await?;
+        let limits = self.limits;
+        let done = step.run(&mut self.target, rules, state, &limits).await?;
         self.said = Instant::now();
-        self.fast(state, &done.statements)
-            .await
-            .map_err(|failure| self.plain(failure))?;
+        match (self.fast(state, &done.statements).await, step) {
+            (Ok(()), _) => {}
+            (Err(Failure::Rows { .. }), Step::Repair(repair)) => return Err(repair.obstructed()),
+            (Err(failure), _) => return Err(self.plain(failure)),
+        }
         self.commit().await?;
         Ok(done.others)
     }

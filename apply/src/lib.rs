@@ -43,7 +43,7 @@ pub use self::{
     copy::{CopyProblem, IntoTables},
     error::{ApplyError, PassedDdl, Place, PreserveProblem, ServerFault, TableName, TableProblem},
     options::{GroupLimits, Gtids, Options, Until},
-    preflight::{Wanted, preflight},
+    preflight::{Wanted, preflight, refuse_rows},
     progress::TargetProgress,
     skip::{Skipped, skip},
 };

@@ -2,6 +2,7 @@
 
 mod active;
 mod grants;
+mod room;
 
 use binferry_schemas::{
     address::Address,
@@ -13,8 +14,10 @@ use mysql_async::{Conn, prelude::Queryable};
 
 pub(crate) use self::active::refuse_triggers;
 use self::grants::Grants;
+pub use self::room::refuse_rows;
 use crate::{
     connection::{self, Target, from_mysql},
+    copy::IntoTables,
     error::ApplyError,
     options::Gtids,
     preserve,
@@ -32,6 +35,8 @@ pub struct Wanted<'a> {
     /// Tables whose triggers may do what they do.
     pub triggers: Option<&'a TableFilter>,
     pub gtids: Gtids,
+    /// The stream begins with a copy, into this.
+    pub copy: Option<IntoTables>,
 }
 
 /// Looks at a target.
@@ -73,6 +78,11 @@ pub async fn preflight(address: &Address, wanted: &Wanted<'_>) -> Vec<Finding> {
     }
     if let Err(error) = active::events(conn, &grants, &mut findings).await {
         findings.push(from_error("events", &error));
+    }
+    if let Some(into) = wanted.copy
+        && let Err(error) = room::room(conn, &grants, wanted.tables, into, &mut findings).await
+    {
+        findings.push(from_error("tables", &error));
     }
     if wanted.gtids == Gtids::Preserve {
         names(&mut target, &grants, &mut findings).await;

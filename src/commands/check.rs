@@ -44,6 +44,9 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
             tables: &filter,
             triggers: triggers.as_ref(),
             gtids: options.gtids()?,
+            copy: (options.from.as_deref() == Some("snapshot"))
+                .then(|| options.copy_into())
+                .transpose()?,
         };
         let findings = binferry_apply::preflight(&options.target()?, &wanted).await;
         all.extend(findings.into_iter().map(|finding| ("target", finding)));

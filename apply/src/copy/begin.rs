@@ -20,6 +20,7 @@ use super::{
     CopyProblem, IntoTables,
     definition::Definition,
     ledger::{self, Entry, State},
+    repair,
 };
 use crate::{
     batch::Statement,
@@ -81,10 +82,6 @@ impl Beginning {
         rules: &Rules,
     ) -> Result<Vec<Statement>, ApplyError> {
         let (begin, name, stream) = (&*self.begin, self.name(), rules.stream.as_str());
-        if begin.over == Over::Repair && !begin.key.is_empty() {
-            let reason = "this version does not do that";
-            return Err(self.problem(CopyProblem::Repair(reason)));
-        }
         let definition = Definition::parse(&begin.create_table, begin.sql_mode, &name.database)
             .map_err(|unclear| self.problem(CopyProblem::Definition(unclear)))?;
         ledger::create_tables(&mut target.conn).await?;
@@ -124,7 +121,12 @@ impl Beginning {
                 "a table that has just been made is not there",
             ))?,
         };
-        self.fits(there, &name, rules)?;
+        if begin.over == Over::Repair && !begin.key.is_empty() {
+            repair::orders_alike(target, &self.schema, &begin.key, &there)
+                .await?
+                .map_err(|reason| self.problem(CopyProblem::Repair(reason)))?;
+        }
+        self.fits(there, &name, &definition, rules)?;
         let entry = Entry {
             table: name.clone(),
             copy,
@@ -169,6 +171,7 @@ impl Beginning {
             Over::Nothing if ours => keyless,
             Over::Nothing if into == IntoTables::Existing && !keyless => false,
             Over::Nothing => return Err(self.problem(CopyProblem::NotEmpty { keyless })),
+            // Range by range, with the rows that come.
             Over::Repair => keyless,
         };
         if remove {
@@ -193,6 +196,7 @@ impl Beginning {
         &self,
         mut there: TargetTable,
         name: &TableName,
+        definition: &Definition,
         rules: &Rules,
     ) -> Result<(), ApplyError> {
         let allowed = |tables: &TableFilter| tables.matches(&name.database, &name.table);
@@ -201,6 +205,17 @@ impl Beginning {
         }
         let mapping = Mapping::new(Arc::clone(&self.schema), &there).and_then(|mapping| {
             let mapping = mapping.copied(&there);
+            // The target computes it, so a value of the source's would be lost.
+            let lost = (self.schema.columns.iter()).find(|column| {
+                let there = there.column(&column.name);
+                there.is_some_and(|there| there.generated)
+                    && !definition.generated.contains(&column.name)
+            });
+            if let Some(column) = lost {
+                return Err(TableProblem::Generated {
+                    column: column.name.clone(),
+                });
+            }
             // The rows are told apart by a key: on the target as on the source.
             let found = (mapping.copying.as_ref()).is_some_and(|copying| copying.guard.is_some());
             match self.begin.key.is_empty() || found {

@@ -17,6 +17,8 @@ pub struct Definition {
     /// Without foreign keys; the table's name is as it was.
     pub create: String,
     pub foreign_keys: Vec<ForeignKey>,
+    /// The columns that the source computes.
+    pub generated: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +46,14 @@ impl Definition {
     pub fn parse(text: &str, sql_mode: u64, database: &str) -> Result<Self, Unclear> {
         let quotes = Quotes { sql_mode };
         let items = quotes.items(text)?;
-        let (mut kept, mut foreign_keys) = (Vec::new(), Vec::new());
+        let (mut kept, mut foreign_keys, mut generated) = (Vec::new(), Vec::new(), Vec::new());
         for item in &text_items(text, &items) {
             match quotes.foreign_key(item.trim(), database)? {
                 Some(key) => foreign_keys.push(key),
-                None => kept.push(*item),
+                None => {
+                    kept.push(*item);
+                    generated.extend(quotes.generated(item)?);
+                }
             }
         }
         if kept.is_empty() {
@@ -66,6 +71,7 @@ impl Definition {
         Ok(Self {
             create,
             foreign_keys,
+            generated,
         })
     }
 }
@@ -174,6 +180,19 @@ impl Quotes {
             name,
             parent,
         }))
+    }
+
+    /// The name, when it is a column that is computed.
+    fn generated(self, item: &str) -> Result<Option<String>, Unclear> {
+        let tokens = self.tokens(item)?;
+        let words = ["GENERATED", "ALWAYS", "AS"];
+        let computed = tokens.windows(words.len()).any(|some| {
+            some.iter()
+                .zip(words)
+                .all(|(token, word)| token.is_word(word))
+        });
+        let name = tokens.into_iter().next();
+        Ok(name.filter(|_| computed).map(|token| token.text))
     }
 
     /// Names, words and single characters.
@@ -286,8 +305,19 @@ mod tests {
         ] {
             let definition = parse(text);
             assert_eq!(definition.create, text);
-            assert_eq!(definition.foreign_keys, []);
+            assert_eq!(
+                (definition.foreign_keys, definition.generated),
+                (vec![], vec![])
+            );
         }
+    }
+
+    #[test]
+    fn columns_that_are_computed() {
+        let definition = parse(
+            "CREATE TABLE `t` (`a` int, `b`` c` int GENERATED ALWAYS AS ((`a` + 1)) VIRTUAL, `d` varchar(9) DEFAULT ' GENERATED ALWAYS AS ')",
+        );
+        assert_eq!(definition.generated, ["b` c"]);
     }
 
     #[test]

@@ -11,11 +11,13 @@ mod begin;
 mod definition;
 mod end;
 pub mod ledger;
+mod repair;
 mod step;
 mod tables;
 
 pub use self::{
     begin::{Beginning, Rules},
+    repair::Repair,
     step::Step,
     tables::{Fate, Fates, is_incomplete},
 };

@@ -10,9 +10,10 @@ use binferry_schemas::{
 use super::{
     begin::{Beginning, Rules},
     end,
+    repair::Repair,
 };
 use crate::{
-    batch::Statement,
+    batch::{Limits, Statement},
     connection::Target,
     error::{ApplyError, Place},
 };
@@ -23,6 +24,8 @@ pub enum Step {
     /// A copy has ended, or with `None` a job: what waited for other tables may go on.
     End(Option<Uuid>, Arc<Place>),
     GivenUp(Uuid, GivenUp),
+    /// Rows of a copy over rows that may differ.
+    Repair(Repair),
 }
 
 /// What a step leaves to be done in the transaction of its progress.
@@ -39,6 +42,7 @@ impl Step {
         target: &mut Target,
         rules: &Rules,
         state: &FoldState,
+        limits: &Limits,
     ) -> Result<Done, ApplyError> {
         let stream = rules.stream.as_str();
         let (statements, others) = match self {
@@ -47,6 +51,7 @@ impl Step {
             Self::GivenUp(copy, reason) => {
                 (end::given_up(target, stream, *copy, *reason).await?, false)
             }
+            Self::Repair(repair) => (repair.run(target, limits).await?, false),
         };
         Ok(Done { statements, others })
     }

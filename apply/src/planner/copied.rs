@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use binferry_schemas::record::{
-    Body, CopyState, Head as RecordHead, HeadBody, Offset, Record, RowsHead, SnapshotRows,
+    Body, CopyState, Head as RecordHead, HeadBody, Offset, Over, Record, RowsHead, SnapshotRows,
     SnapshotStep,
 };
 use binferry_transport::{log::Stored, strangers::head_of};
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::{Closed, Planner, Stop};
 use crate::{
     change::RowImage,
-    copy::{Beginning, CopyProblem, Step},
+    copy::{Beginning, CopyProblem, Repair, Step},
     error::{ApplyError, Place, TableName},
     joiner::Joiner,
     plan::{Copied, CopyUnit, Unit},
@@ -158,6 +158,20 @@ impl Planner {
         let mapping = (self.tables)
             .mapping(&newest.head.table, &place, true, incomplete)
             .await?;
+        let copies = &mut state.sites.iter().flat_map(|site| &site.copies);
+        let copy = copies.find(|copy| copy.copy == newest.head.copy);
+        if let Some(copy) = copy.filter(|copy| copy.over == Over::Repair && !copy.key.is_empty()) {
+            let repair = Repair {
+                mapping,
+                place,
+                rows,
+                key: copy.key.clone(),
+                lower: newest.lower,
+                upper: newest.head.upper,
+                left_out: newest.left_out,
+            };
+            return self.step(Step::Repair(repair)).await.map(drop);
+        }
         let changed = self.tables.take_changed();
         let pending = &self.pending;
         let full = pending.bytes + block.len() > self.group.bytes;

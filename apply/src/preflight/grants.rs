@@ -17,20 +17,23 @@ impl Grants {
 
     /// Is the privilege granted in a scope that begins with one of these? Without any: anywhere.
     pub fn has(&self, scopes: &[&str], privilege: &str) -> bool {
-        self.0.iter().any(|grant| {
-            let Some((list, scope)) = grant
-                .strip_prefix("GRANT ")
-                .and_then(|rest| rest.split_once(" ON "))
-            else {
-                return false;
-            };
+        let found = self.scopes(privilege);
+        let begins = |scope: &&str| scopes.iter().any(|wanted| scope.starts_with(wanted));
+        !found.is_empty() && (scopes.is_empty() || found.iter().any(begins))
+    }
+
+    /// Where the privilege is granted.
+    pub fn scopes(&self, privilege: &str) -> Vec<&str> {
+        let granted = self.0.iter().filter_map(|grant| {
+            let (list, scope) = grant.strip_prefix("GRANT ")?.split_once(" ON ")?;
             // MySQL puts no space between dynamic privileges; MariaDB prints READ_ONLY ADMIN.
             let listed = list.split(',').any(|item| {
                 let item = item.trim();
                 item == "ALL PRIVILEGES" || item.replace('_', " ") == privilege.replace('_', " ")
             });
-            listed && (scopes.is_empty() || scopes.iter().any(|wanted| scope.starts_with(wanted)))
-        })
+            listed.then_some(scope)
+        });
+        granted.collect()
     }
 }
 

@@ -147,7 +147,8 @@ pub fn put_absent(
     Ok(())
 }
 
-fn put_own_key(
+/// `(a=x AND b=y)`: by the key alone.
+pub fn put_own_key(
     out: &mut Vec<u8>,
     mapping: &Mapping,
     key: &[usize],

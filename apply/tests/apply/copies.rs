@@ -1,5 +1,6 @@
 //! Copies, written into a log by hand: what a target makes of them.
 
+mod definitions;
 mod histories;
 mod pen;
 mod tables;

@@ -294,6 +294,7 @@ async fn logins_and_privileges(release: Release) -> Result<()> {
         tables: &Default::default(),
         triggers: None,
         gtids: options.gtids,
+        copy: None,
     };
     let findings = binferry_apply::preflight(&options.address, &wanted).await;
     assert!(

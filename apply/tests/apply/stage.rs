@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use binferry_apply::{Applier, ApplyError, Options, Outcome, Progress, Until};
+use binferry_apply::{Applier, ApplyError, Options, Outcome, Progress};
 use binferry_schemas::{
     address::Address,
     datum::{self, Value},
@@ -60,6 +60,8 @@ pub struct Stage {
     pub database: String,
     pub log: Arc<dyn Log>,
     pub written: GtidSet,
+    /// The newest record is no transaction.
+    open_end: bool,
     /// `None` only while it is replaced.
     session: Option<Session>,
     uuid: Uuid,
@@ -141,6 +143,7 @@ impl Stage {
             database,
             log,
             written: GtidSet::new(),
+            open_end: false,
             session,
             uuid,
             next: 1,
@@ -269,6 +272,7 @@ impl Stage {
     /// A record that is not a transaction.
     pub async fn append(&mut self, body: Body<'_>) -> Result<()> {
         self.session().append(body).await?;
+        self.open_end = true;
         Ok(())
     }
 
@@ -334,14 +338,15 @@ impl Stage {
     }
 
     pub async fn apply_with(&mut self, options: Options) -> Result<Progress, ApplyError> {
+        if std::mem::take(&mut self.open_end) {
+            // Rows of copies have no GTID to wait for: a transaction behind them has.
+            let nothing = self.chunks(&[Vec::new()], true).await;
+            nothing.expect("a transaction without changes");
+        }
         self.session().flush().await?;
         let applier = Applier::connect(options).await?;
         let (sender, receiver) = watch::channel(Progress::default());
-        // Rows of copies have no GTID.
-        let until = Until {
-            set: self.written.clone(),
-            offset: self.log.bounds().await.map_err(ApplyError::from)?.end,
-        };
+        let until = self.written.clone().into();
         let run = applier.run(Some(until), CancellationToken::new(), sender);
         let outcome = tokio::time::timeout(std::time::Duration::from_secs(120), run)
             .await

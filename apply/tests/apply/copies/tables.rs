@@ -22,6 +22,7 @@ on_each_server! {
     a_row_in_many_records
     answers_that_are_lost
     what_does_not_fit_is_still_a_conflict
+    rows_are_repaired_range_by_range
 }
 
 fn row<'a>(id: i64, text: &'a str) -> Row<'a> {
@@ -55,7 +56,7 @@ async fn a_table_is_made_filled_and_completed(release: Release) -> Result<()> {
     copy.end(&mut stage).await?;
     done(&mut stage, job).await?;
     let progress = stage.apply().await?;
-    assert_eq!((progress.rows, progress.transactions), (1, 0));
+    assert_eq!((progress.rows, progress.transactions), (1, 1));
     assert_eq!(all(&stage), "1a,2b,5e");
     // From here on, a row that is missing is a conflict.
     stage
@@ -160,6 +161,10 @@ async fn a_table_that_is_there(release: Release) -> Result<()> {
         ),
         ("CREATE TABLE t2 (id int, c varchar(20), KEY (id))", "key"),
         ("CREATE TABLE t2 (id int PRIMARY KEY)", "column"),
+        (
+            "CREATE TABLE t2 (id int PRIMARY KEY, c varchar(20) AS ('x') STORED)",
+            "generated",
+        ),
     ]
     .into_iter()
     .enumerate()
@@ -183,6 +188,7 @@ async fn a_table_that_is_there(release: Release) -> Result<()> {
             TableProblem::Narrow { .. } => "narrow",
             TableProblem::Key { .. } => "key",
             TableProblem::ColumnMissing { .. } => "column",
+            TableProblem::Generated { .. } => "generated",
             other => panic!("{other}"),
         };
         assert_eq!(found, create);
@@ -435,5 +441,71 @@ async fn what_does_not_fit_is_still_a_conflict(release: Release) -> Result<()> {
         assert!(matches!(error, ApplyError::Conflict(_)), "{name}: {error}");
         assert_eq!(stage.sql("SELECT COUNT(*) FROM t"), "1", "{name}");
     }
+    Ok(())
+}
+
+/// Rows that differ, that are missing, that are too many, and that hold what belongs to others.
+async fn rows_are_repaired_range_by_range(release: Release) -> Result<()> {
+    let mut stage = Stage::of(release, "c_repair").await?;
+    let create = CREATE.replace(
+        "PRIMARY KEY (`id`)",
+        "PRIMARY KEY (`id`),\n  UNIQUE KEY `c` (`c`)",
+    );
+    let keyed = table(&stage, "t").await?;
+    stage.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, c varchar(20), UNIQUE KEY c (c));
+         INSERT INTO t VALUES (1, 'a'), (2, 'wrong'), (4, 'gone'), (5, 'stream'), (7, 'c'), (9, 'i'), (12, 'late')",
+    );
+    // Until it begins, changes are applied as ever.
+    let job = want(&mut stage, "*.*", Over::Repair).await?;
+    stage
+        .commit(&keyed, &[Do::Update(row(9, "i"), row(9, "I"))])
+        .await?;
+    let over = Begin {
+        over: Over::Repair,
+        ..Begin::new(create, &["id"])
+    };
+    let mut copy = begin(&mut stage, job, &keyed, over.clone()).await?;
+    stage
+        .commit(&keyed, &[Do::Update(row(5, "stream"), row(5, "Stream"))])
+        .await?;
+    let upper = Some(copy.key_of(&row(6, "")));
+    let left_out = vec![copy.key_of(&row(5, "")), copy.key_of(&row(6, ""))];
+    let rows = [row(1, "a"), row(2, "b"), row(3, "c")];
+    copy.rows(&mut stage, &rows, upper, left_out).await?;
+    stage.apply().await?;
+    // 7 held what is 3's.
+    assert_eq!(all(&stage), "1a,2b,3c,5Stream,9I,12late");
+    let rows = [row(7, "g"), row(9, "I")];
+    copy.rows(&mut stage, &rows, None, vec![]).await?;
+    copy.end(&mut stage).await?;
+    done(&mut stage, job).await?;
+    stage.apply().await?;
+    assert_eq!(all(&stage), "1a,2b,3c,5Stream,7g,9I");
+    // What is left out is not taken away by others.
+    let mut copy = begin(&mut stage, job, &keyed, over).await?;
+    let left_out = vec![copy.key_of(&row(9, ""))];
+    copy.rows(&mut stage, &[row(1, "I")], None, left_out)
+        .await?;
+    let error = stage.apply().await.expect_err("obstructed");
+    assert!(matches!(error, ApplyError::Copy { .. }), "{error}");
+    assert_eq!(all(&stage), "1a,2b,3c,5Stream,7g,9I");
+    // The bounds are not believed where the target orders in another way.
+    let mut stage = Stage::of(release, "c_repair2").await?;
+    let texts = stage.table("t", vec![column("c", TEXT, Some(0))]).await?;
+    stage.sql(
+        "CREATE TABLE t (c varchar(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PRIMARY KEY)",
+    );
+    let create = "CREATE TABLE `t` (`c` varchar(20) NOT NULL, PRIMARY KEY (`c`)) ENGINE=InnoDB";
+    let over = Begin {
+        over: Over::Repair,
+        ..Begin::new(create, &["c"])
+    };
+    begin(&mut stage, job, &texts, over).await?;
+    let error = stage.apply().await.expect_err("another collation");
+    assert!(
+        matches!(&error, ApplyError::Copy { problem, .. } if matches!(**problem, CopyProblem::Repair(_))),
+        "{error}"
+    );
     Ok(())
 }
