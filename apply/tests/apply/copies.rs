@@ -4,3 +4,4 @@ mod definitions;
 mod histories;
 mod pen;
 mod tables;
+mod types;

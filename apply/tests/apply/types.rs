@@ -15,12 +15,12 @@ on_each_server! {
 }
 
 /// Column definition on the target, source type, two values, and what HEX or text the target must show for them.
-struct Case {
-    definition: &'static str,
-    ty: ColumnType,
-    values: [Value<'static>; 2],
+pub struct Case {
+    pub definition: &'static str,
+    pub ty: ColumnType,
+    pub values: [Value<'static>; 2],
     /// Of column `c`.
-    shown: &'static str,
+    pub shown: &'static str,
     expected: [&'static str; 2],
 }
 
@@ -40,7 +40,7 @@ const POINT_2: &[u8] = &[
     0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f,
 ];
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let plain = "c";
     let hex = "HEX(c)";
     let labels = || vec!["".to_owned(), "x".to_owned(), "Y'".to_owned()];
