@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use binferry_apply::{Gtids, IntoTables, conflict::Policies};
+use binferry_apply::{DdlMode, Gtids, IntoTables, conflict::Policies};
 use binferry_schemas::{
     address::{Address, Secret},
     filter::TableFilter,
@@ -144,6 +144,10 @@ pub struct Options {
     /// they do not].
     #[arg(long, value_name = "GTIDSET|preserve")]
     pub gtid: Option<String>,
+    /// What becomes of the source's schema changes: they are run on the target, they stop the stream, or they are passed over [default:
+    /// apply].
+    #[arg(long, value_enum)]
+    pub ddl: Option<Ddl>,
     /// Who wins a conflict: [TABLES:][KIND,…=]stop|source_wins|target_wins, e.g. 'shop.*:row_differs=source_wins'; may be given several
     /// times, and the last one that fits counts [default: stop].
     #[arg(long, value_name = "RULE")]
@@ -201,6 +205,24 @@ pub struct Options {
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ddl {
+    Apply,
+    Stop,
+    Ignore,
+}
+
+impl From<Ddl> for DdlMode {
+    fn from(ddl: Ddl) -> Self {
+        match ddl {
+            Ddl::Apply => Self::Apply,
+            Ddl::Stop => Self::Stop,
+            Ddl::Ignore => Self::Ignore,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
@@ -261,6 +283,7 @@ impl Options {
             from,
             until,
             gtid,
+            ddl,
             allow_triggers,
             into,
             server_id,
@@ -435,6 +458,10 @@ impl Options {
                 "--gtid: expected preserve; GTIDs are for wait and skip",
             )),
         }
+    }
+
+    pub fn ddl(&self) -> DdlMode {
+        self.ddl.map(DdlMode::from).unwrap_or_default()
     }
 
     pub fn allow_triggers(&self) -> Result<Option<TableFilter>, Failure> {

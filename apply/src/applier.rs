@@ -20,6 +20,7 @@ use crate::{
     conflict::{Court, journal},
     connection::{self, from_mysql},
     copy::ledger,
+    ddl::{self, DdlMode},
     error::ApplyError,
     executor::Executor,
     options::{Gtids, Options, Until},
@@ -212,6 +213,9 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
     }
     progress::create_tables(&mut target.conn).await?;
     journal::create_table(&mut target.conn).await?;
+    if options.ddl == DdlMode::Apply {
+        ddl::create_table(&mut target.conn).await?;
+    }
     // A DELETE from a join needs a default database, whichever (ER_NO_DB_ERROR otherwise).
     target.conn.query_drop("USE binferry").await.map_err(fail)?;
     let log = &options.log;

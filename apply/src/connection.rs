@@ -218,6 +218,25 @@ fn from_fault(fault: Box<ServerFault>, doing: &'static str) -> ApplyError {
     }
 }
 
+/// The fault of a statement that defines tables: its text names schema objects for many more codes than that of one about rows.
+pub fn ddl_fault(answer: mysql_async::ServerError) -> ServerFault {
+    let (code, text) = (answer.code, answer.message.clone());
+    let fault = server_fault(answer);
+    let harmless = matches!(
+        code,
+        1005 | 1007 | 1008 | 1022 | 1046 | 1050 | 1051 | 1056 | 1059..=1061 | 1063 | 1064 | 1067..=1075
+            | 1083 | 1089..=1091 | 1101 | 1103 | 1113 | 1115 | 1118 | 1166 | 1167 | 1170 | 1171 | 1176
+            | 1193 | 1214 | 1215 | 1235 | 1253 | 1267 | 1273 | 1286 | 1298 | 1347 | 1426 | 1427 | 1439
+            | 1478 | 1479..=1520 | 1553 | 1558 | 1652 | 1659 | 1735 | 1750 | 1813 | 1814 | 1821..=1833
+            | 1845 | 1846 | 1847 | 3105..=3109 | 3161 | 3636 | 3678 | 3719 | 3723 | 3729 | 3730 | 3733
+            | 3734 | 3750 | 3757..=3780 | 3821..=3826 | 4025 | 4092
+    );
+    ServerFault {
+        message: fault.message.clone().or(harmless.then_some(text)),
+        ..fault
+    }
+}
+
 pub fn server_fault(answer: mysql_async::ServerError) -> ServerFault {
     // Codes whose text names schema objects, users and settings, and never a value of a row.
     let harmless = matches!(

@@ -171,10 +171,28 @@ pub enum ApplyError {
         problem: Box<TableProblem>,
         after: Option<Box<PassedDdl>>,
     },
-    #[error("{place}: {}, which cannot be replayed on the target yet: {statement}", effect_text(.effect))]
+    #[error("{place}: {}{}: {statement}", effect_text(.effect), .reason.as_ref().map(|reason| format!(", which is not run on the target: {reason}")).unwrap_or_default())]
     DdlStop {
         place: Arc<Place>,
         effect: DdlEffect,
+        /// `None`: schema changes are to stop the stream.
+        reason: Option<String>,
+        statement: String,
+    },
+    #[error("{place}: the target refuses the schema change: {fault}: {statement}")]
+    Ddl {
+        place: Arc<Place>,
+        /// When it is about one.
+        table: Option<TableName>,
+        statement: String,
+        fault: Box<ServerFault>,
+    },
+    #[error(
+        "{place}: an applier was interrupted while it ran a schema change, and the definitions on the target do not tell whether it was done: {statement}"
+    )]
+    DdlInDoubt {
+        place: Arc<Place>,
+        stream: String,
         statement: String,
     },
     #[error("{}, table {table}: {problem}", place_text(.place))]
@@ -283,13 +301,17 @@ fn skip_command(place: &Place) -> String {
     }
 }
 
+fn is_privilege(code: u16) -> bool {
+    matches!(code, 1044 | 1142 | 1143 | 1227 | 1370)
+}
+
 fn effect_text(effect: &DdlEffect) -> &'static str {
     match effect {
         DdlEffect::Truncate => "TRUNCATE of a captured table",
         DdlEffect::Drop => "DROP of a captured table",
         DdlEffect::Rename => "RENAME of a captured table",
         DdlEffect::Unknown => "a statement that is not understood and may touch a captured table",
-        DdlEffect::None | DdlEffect::Define => "a schema change",
+        DdlEffect::None | DdlEffect::Define => "a schema change of a captured table",
     }
 }
 
@@ -314,6 +336,7 @@ impl Fault for ApplyError {
             | Self::Ahead { .. }
             | Self::DdlStop { .. }
             | Self::Copy { .. }
+            | Self::DdlInDoubt { .. }
             | Self::Conflict(_)
             | Self::Value { .. }
             | Self::PartialImage { .. }
@@ -321,6 +344,8 @@ impl Fault for ApplyError {
             | Self::Malformed { .. }
             | Self::Datum { .. }
             | Self::SchemaMissing { .. } => Kind::Data,
+            Self::Ddl { fault, .. } if is_privilege(fault.code) => Kind::Configuration,
+            Self::Ddl { .. } => Kind::Data,
             Self::RowSchema { .. } => Kind::Data,
             Self::Log(error) => error.kind(),
             Self::Record { source, .. } => source.kind(),
@@ -383,6 +408,24 @@ impl Fault for ApplyError {
                 TableProblem::Engine { .. } => "ALTER TABLE … ENGINE = InnoDB on the target".to_owned(),
                 TableProblem::View => "replace the view by a table".to_owned(),
             },
+            Self::Ddl { fault, .. } if fault.code == 1227 => {
+                "GRANT SESSION_VARIABLES_ADMIN ON *.* TO the user".to_owned()
+            }
+            Self::Ddl { fault, .. } if is_privilege(fault.code) => {
+                "GRANT CREATE, ALTER, DROP, INDEX, REFERENCES ON the databases to the user".to_owned()
+            }
+            Self::Ddl { fault, place, .. } if fault.code == 1298 => format!(
+                "load the time zones on the target (mysql_tzinfo_to_sql); or run the statement on the target by hand, then pass it: {}",
+                skip_command(place)
+            ),
+            Self::Ddl { place, .. } => format!(
+                "make the target's tables as they are on the source before the statement, and start again; or bring them to the state after it by hand, then pass it: {}",
+                skip_command(place)
+            ),
+            Self::DdlInDoubt { place, stream, .. } => format!(
+                "look at the tables on the target; if it was done, pass it: {}; if it was not: UPDATE binferry.ddl SET phase = 'none' WHERE stream = '{stream}', and start again",
+                skip_command(place)
+            ),
             Self::DdlStop { place, .. } => format!(
                 "bring the target to the state after the statement by hand, then pass it: {}",
                 skip_command(place)

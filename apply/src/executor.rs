@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use binferry_schemas::record::FoldState;
-use mysql_async::{Error, prelude::Queryable};
+use binferry_schemas::{gtid::Uuid, record::FoldState};
+use mysql_async::{Conn, Error, prelude::Queryable};
 
 use crate::{
     batch::{self, Limits, PACKET_MARGIN, Statement, Unfit},
@@ -497,6 +497,36 @@ impl Executor {
                 ended.map_err(|failure| self.plain(failure))
             }
         }
+    }
+
+    /// A transaction of the applier's own: the progress moves to `state`, or is only claimed, and the statement runs with it.
+    pub async fn bookkeep(
+        &mut self,
+        state: Option<&FoldState>,
+        sql: Vec<u8>,
+    ) -> Result<(), ApplyError> {
+        if self.in_transaction() {
+            return Err(ApplyError::Defect("a transaction is begun inside another"));
+        }
+        self.name = None;
+        let mut all = b"START TRANSACTION;".to_vec();
+        match state {
+            Some(state) => progress::put_statement(&mut all, &self.owner, state),
+            None => progress::put_claim(&mut all, &self.owner),
+        }
+        all.push(b';');
+        all.extend(sql);
+        self.open = Some(self.owner.version + 1);
+        (self.packet(all, &[None, Some(1), None]).await).map_err(|failure| self.plain(failure))?;
+        self.commit().await
+    }
+
+    pub fn conn(&mut self) -> &mut Conn {
+        &mut self.target.conn
+    }
+
+    pub fn incarnation(&self) -> Uuid {
+        self.owner.incarnation
     }
 
     pub fn in_transaction(&self) -> bool {

@@ -5,8 +5,9 @@
 //! an error that names the transaction, the table and the columns, or is decided by a policy and journaled.
 //!
 //! In the order of the flow: [`planner`](crate::planner) reads and folds the log, `tables` and `target` find where rows go, `net` and
-//! `batch` order the changes, `render` writes SQL (`dialect` says whose), `executor` runs it, `conflict` decides about what does not fit,
-//! `progress` makes it count once, `copy` makes and fills tables, `takeover` and `place` say who goes on and where, and [`Applier`] holds the loop. `skip` passes what the
+//! `batch` order the changes, `render` writes SQL (`dialect` says whose), `executor` runs it, `ddl` runs statements that define tables,
+//! `conflict` decides about what does not fit, `progress` makes it count once, `copy` makes and fills tables, `takeover` and `place` say
+//! who goes on and where, and [`Applier`] holds the loop. `skip` passes what the
 //! stream stops at.
 
 mod applier;
@@ -15,6 +16,7 @@ mod change;
 pub mod conflict;
 mod connection;
 mod copy;
+mod ddl;
 mod dependency;
 mod dialect;
 mod error;
@@ -41,6 +43,7 @@ pub use self::{
     applier::{Applier, Outcome, Progress, reader_name},
     conflict::{Conflict, ConflictKind},
     copy::{CopyProblem, IntoTables},
+    ddl::DdlMode,
     error::{ApplyError, PassedDdl, Place, PreserveProblem, ServerFault, TableName, TableProblem},
     options::{GroupLimits, Gtids, Options, Until},
     preflight::{Wanted, preflight, refuse_rows},

@@ -13,6 +13,7 @@ use binferry_transport::log::Log;
 use crate::{
     conflict::Policies,
     copy::{IntoTables, Rules},
+    ddl::DdlMode,
 };
 
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Options {
     /// Who wins where a change does not fit the target's rows.
     pub policies: Arc<Policies>,
     pub gtids: Gtids,
+    /// What becomes of statements that define tables.
+    pub ddl: DdlMode,
     /// Tables whose triggers on the target may do what they do.
     pub triggers: Option<TableFilter>,
     /// What a table may hold when its first copy comes.
@@ -45,6 +48,7 @@ impl Options {
             workers: 4,
             policies: Arc::default(),
             gtids: Gtids::default(),
+            ddl: DdlMode::default(),
             triggers: None,
             into: IntoTables::default(),
             patience: Duration::from_secs(300),

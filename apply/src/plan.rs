@@ -11,6 +11,7 @@ use crate::{
     batch::Statement,
     change::{RowChange, RowImage},
     copy::Step,
+    ddl::DdlUnit,
     error::{ApplyError, Place},
     preserve::Name,
     target::mapping::Mapping,
@@ -24,6 +25,8 @@ pub enum Unit {
     Part(Part),
     /// A step of a copy, by itself: everything before is committed, and nothing follows until it is.
     Copy(CopyUnit),
+    /// A statement that defines tables: everything before is committed when it runs.
+    Ddl(Box<DdlUnit>),
     /// Everything before is in the units before; nothing follows.
     End(End),
 }

@@ -11,15 +11,13 @@
 //! An error goes out as the last unit: everything before it is applied first.
 
 mod copied;
+mod statement;
 
 use std::{sync::Arc, time::Duration};
 
 use binferry_schemas::{
     gtid::GtidSet,
-    record::{
-        Body, Ddl, DdlEffect, FoldState, Head as RecordHead, HeadBody, Offset, Record, TableRef,
-        WriteSet,
-    },
+    record::{Body, FoldState, Head as RecordHead, HeadBody, Offset, Record, TableRef, WriteSet},
 };
 use binferry_transport::{
     error::LogError,
@@ -34,6 +32,7 @@ use crate::{
     batch::{self, Limits},
     change::RowChange,
     copy::{Fate, Fates, is_incomplete, ledger},
+    ddl::DdlMode,
     dependency::{Touches, Tracker},
     error::{ApplyError, PassedDdl, Place, TableName},
     joiner::Joiner,
@@ -63,6 +62,7 @@ pub struct Planner {
     until: Option<Until>,
     /// With the source's GTIDs preserved: what the target has executed.
     executed: Option<GtidSet>,
+    ddl: DdlMode,
     out: mpsc::Sender<Unit>,
     tracker: Tracker,
     pending: Pending,
@@ -139,6 +139,7 @@ impl Planner {
             group: options.group.of_one(workers),
             until,
             executed,
+            ddl: options.ddl,
             out,
             tracker: Tracker::new(workers),
             pending: Pending::default(),
@@ -287,6 +288,7 @@ impl Planner {
             if let Body::Ddl(ddl) = Record::decode(&bytes).map_err(broken)?.body {
                 let (gtid, statement) = (ddl.transaction.gtid, ddl.statement);
                 (self.tables).forget(&ddl.tables, PassedDdl { gtid, statement });
+                self.tables.forget_all();
             }
             self.accepted();
             return Ok(());
@@ -303,8 +305,15 @@ impl Planner {
             let record = Record::decode(&block).map_err(broken)?;
             match record.body {
                 Body::WriteSet(write_set) => self.transaction(offset, &block, &write_set).await?,
+                Body::Ddl(ddl) if self.runs(&ddl) => {
+                    let end = self.fold.state().clone();
+                    // Of the statement, not of what is pending.
+                    let name = self.pending.name.take();
+                    self.statement(offset, ddl, name, Some(end)).await?;
+                    self.sent_now();
+                }
                 Body::Ddl(ddl) => {
-                    self.ddl(offset, ddl).await?;
+                    self.pass(offset, ddl).await?;
                     self.accepted();
                 }
                 _ => {
@@ -335,33 +344,6 @@ impl Planner {
         }
         self.pending.name = Some(Name::from(transaction));
         Ok(Named::ToDo)
-    }
-
-    /// A statement that defines tables, in its place among the changes.
-    async fn ddl(&mut self, offset: Offset, ddl: Ddl) -> Result<(), Stop> {
-        let gtid = ddl.transaction.gtid;
-        match ddl.effect {
-            DdlEffect::None => {}
-            DdlEffect::Define => {
-                // One that has a name has a group of its own.
-                if self.executed.is_none() {
-                    self.flush().await?;
-                }
-                let statement = ddl.statement;
-                (self.tables).forget(&ddl.tables, PassedDdl { gtid, statement });
-            }
-            effect => {
-                return Err(Stop::Failed(ApplyError::DdlStop {
-                    place: Arc::new(Place {
-                        gtid: Some(gtid),
-                        offset,
-                    }),
-                    effect,
-                    statement: ddl.statement,
-                }));
-            }
-        }
-        Ok(())
     }
 
     /// A transaction that is one record.
@@ -467,8 +449,18 @@ impl Planner {
                             .await?
                     }
                     // Of a table that is made with its rows.
+                    Body::Ddl(ddl) if self.runs(&ddl) => {
+                        if begun {
+                            return Err(Stop::Failed(ApplyError::Malformed {
+                                place,
+                                reason: "a schema change behind rows of its own transaction",
+                            }));
+                        }
+                        self.statement(offset, ddl, None, None).await?;
+                        Vec::new()
+                    }
                     Body::Ddl(ddl) => {
-                        self.ddl(offset, ddl).await?;
+                        self.pass(offset, ddl).await?;
                         Vec::new()
                     }
                     _ => Vec::new(),

@@ -1,6 +1,7 @@
 //! Is a target fit to be applied to? Settings and privileges, each with its remedy.
 
 mod active;
+mod ddl;
 mod grants;
 mod room;
 
@@ -18,6 +19,7 @@ pub use self::room::refuse_rows;
 use crate::{
     connection::{self, Target, from_mysql},
     copy::IntoTables,
+    ddl::DdlMode,
     error::ApplyError,
     options::Gtids,
     preserve,
@@ -37,6 +39,7 @@ pub struct Wanted<'a> {
     pub gtids: Gtids,
     /// The stream begins with a copy, into this.
     pub copy: Option<IntoTables>,
+    pub ddl: DdlMode,
 }
 
 /// Looks at a target.
@@ -83,6 +86,9 @@ pub async fn preflight(address: &Address, wanted: &Wanted<'_>) -> Vec<Finding> {
         && let Err(error) = room::room(conn, &grants, wanted.tables, into, &mut findings).await
     {
         findings.push(from_error("tables", &error));
+    }
+    if wanted.ddl == DdlMode::Apply {
+        ddl::check(&mut target, &grants, &mut findings).await;
     }
     if wanted.gtids == Gtids::Preserve {
         names(&mut target, &grants, &mut findings).await;

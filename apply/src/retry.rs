@@ -18,7 +18,7 @@ pub fn verdict(error: &ApplyError) -> Verdict {
     match error {
         ApplyError::Unreachable { .. } | ApplyError::Lost { .. } => Verdict::Retry,
         ApplyError::ReadOnly { .. } => Verdict::RetryWhenRunning,
-        ApplyError::Server { fault, .. } => match fault.code {
+        ApplyError::Server { fault, .. } | ApplyError::Ddl { fault, .. } => match fault.code {
             // Deadlock; lock wait timeout; too many locks; the server is being stopped; out of disk or memory for a while.
             1205 | 1213 | 1206 | 1053 | 1021 | 1037 | 1040 | 1041 => Verdict::Retry,
             _ => Verdict::Stop,

@@ -24,7 +24,7 @@ use binferry_transport::{
     strangers::head_of,
 };
 use bytes::Bytes;
-use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, prelude::Queryable};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -32,6 +32,7 @@ use crate::{
     change::RowImage,
     conflict::journal::{self, Entry, Outcome, Subject},
     connection::{self, Target, from_mysql},
+    ddl,
     error::{ApplyError, Place, TableName},
     joiner::Joiner,
     options::Options,
@@ -84,8 +85,7 @@ async fn skip_on(
     // The server may take a moment to notice that an applier has just ended.
     let incarnation = found.incarnation.to_string();
     let patience = Instant::now() + NOTICED;
-    while let Some(session) = takeover::holder(&mut target.conn, &incarnation, FIRST_WORKER).await?
-    {
+    while let Some(session) = runs(&mut target.conn, &incarnation).await? {
         if Instant::now() >= patience {
             return Err(ApplyError::Running {
                 stream: stream.to_owned(),
@@ -126,11 +126,20 @@ async fn skip_on(
     };
     progress::put_statement(&mut sql, &claim, &poison.state);
     claimed(target, sql, stream).await?;
+    ddl::pass(&mut target.conn, stream).await?;
     let committed = target.conn.query_drop("COMMIT").await;
     committed.map_err(|error| ApplyError::Lost {
         reason: format!("the commit was not confirmed: {}", from_mysql(error, DOING)),
     })?;
     Ok(Skipped::Done { journaled })
+}
+
+/// The session of an applier that runs, or of a schema change that one has begun.
+async fn runs(conn: &mut Conn, incarnation: &str) -> Result<Option<u64>, ApplyError> {
+    match takeover::holder(conn, incarnation, FIRST_WORKER).await? {
+        None => takeover::holder(conn, incarnation, ddl::SESSION).await,
+        session => Ok(session),
+    }
 }
 
 /// Runs the progress statement: it must find its row.
@@ -245,7 +254,7 @@ fn is_harmless(bytes: &[u8], head: &Head) -> bool {
         return false;
     }
     match Record::decode(bytes).map(|record| record.body) {
-        Ok(Body::Ddl(ddl)) => matches!(ddl.effect, DdlEffect::None | DdlEffect::Define),
+        Ok(Body::Ddl(ddl)) => ddl.effect == DdlEffect::None,
         _ => false,
     }
 }

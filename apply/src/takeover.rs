@@ -18,6 +18,7 @@ use mysql_async::{Conn, prelude::Queryable};
 
 use crate::{
     connection::KEEPALIVE,
+    ddl,
     error::ApplyError,
     place,
     progress::{FIRST_WORKER, FORMAT, Ownership, fail, read},
@@ -133,6 +134,7 @@ async fn header(
                 reason: "it was removed while the applier ran".to_owned(),
             });
         }
+        ddl::forget(conn, stream).await?;
         let found = place::begin(log, stream);
         let state = awake(conn, found).await?;
         return create(conn, stream, log.id(), mine, &state).await;

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     applier::{self, Progress, reader_name},
     connection::KEEPALIVE,
+    ddl::{self, DdlUnit},
     error::ApplyError,
     executor::{Executor, Outcome},
     options::Options,
@@ -102,6 +103,7 @@ impl<'a> Workers<'a> {
                 match unit {
                     Unit::Part(part) => self.part(&part).await?,
                     Unit::Copy(unit) => self.copy(unit, &mut keepalive).await?,
+                    Unit::Ddl(unit) => self.ddl(*unit).await?,
                     Unit::End(End::Reached) => return Ok(applier::Outcome::Reached),
                     Unit::End(End::Failed(error)) => return Err(error),
                     Unit::Group(group) => self.begin(group),
@@ -178,6 +180,38 @@ impl<'a> Workers<'a> {
             let (transactions, rows) = (group.transactions(), group.rows());
             self.committed(&group.state, transactions, rows).await;
         }
+        Ok(())
+    }
+
+    /// Everything before is committed, and nothing else runs.
+    async fn ddl(&mut self, unit: DdlUnit) -> Result<(), ApplyError> {
+        let mut executor = self.idle.remove(0);
+        let ran = {
+            let mut run = pin!(ddl::run(&mut executor, &unit, self.options));
+            let mut keepalive = interval(KEEPALIVE);
+            keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    biased;
+                    ran = &mut run => break ran,
+                    _ = keepalive.tick() => {
+                        for other in &mut self.idle {
+                            other.keep_alive().await?;
+                        }
+                    }
+                }
+            }
+        };
+        if let Err(error) = ran {
+            executor.close().await;
+            return Err(error);
+        }
+        self.idle.push(executor);
+        if let Some(state) = &unit.state {
+            self.committed(state, 1, 0).await;
+        }
+        // Nobody waits for it any more when the attempt ends.
+        let _ = unit.done.send(());
         Ok(())
     }
 

@@ -2,11 +2,16 @@
 //!
 //! A list of patterns `database.table`, separated by commas. `*` stands for any characters, `!` in front excludes. A part in backquotes
 //! is a name as it is (a backquote in it is doubled). A table is carried when an including pattern matches it (or there is none) and no
-//! excluding one does. Names are compared exactly: the source's own rule for upper and lower case is not known here.
+//! excluding one does.
+//!
+//! Names are compared as the server does that they come from: exactly where `lower_case_table_names` is 0, and [`folded`] where it is
+//! 1 or 2.
+//!
+//! [`folded`]: TableFilter::folded
 //!
 //! The servers' own databases and ours are never carried, whatever the patterns say.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{borrow::Cow, collections::BTreeSet, fmt, str::FromStr};
 
 use crate::fault::{Fault, Kind};
 
@@ -25,6 +30,8 @@ pub struct TableFilter {
     /// Empty: everything.
     include: BTreeSet<Pattern>,
     exclude: BTreeSet<Pattern>,
+    /// The patterns are in lower case, and names are taken so.
+    folds: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,8 +71,51 @@ impl Fault for TableFilterError {
     }
 }
 
+/// A name in lower case, as a server folds it: character by character.
+pub fn lower_case(name: &str) -> Cow<'_, str> {
+    if name
+        .bytes()
+        .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
+    {
+        return Cow::Borrowed(name);
+    }
+    let folded = name.chars().map(|c| {
+        let mut lower = c.to_lowercase();
+        match (lower.next(), lower.next()) {
+            (Some(only), None) => only,
+            _ => c,
+        }
+    });
+    Cow::Owned(folded.collect())
+}
+
 impl TableFilter {
+    /// The same for names whose case means nothing. It prints in lower case.
+    pub fn folded(&self) -> Self {
+        let fold = |patterns: &BTreeSet<Pattern>| {
+            let folded = patterns.iter().map(|pattern| Pattern {
+                database: pattern.database.folded(),
+                table: pattern.table.folded(),
+            });
+            folded.collect()
+        };
+        Self {
+            include: fold(&self.include),
+            exclude: fold(&self.exclude),
+            folds: true,
+        }
+    }
+
+    /// A name as this filter compares it.
+    pub fn fold<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        match self.folds {
+            true => lower_case(name),
+            false => Cow::Borrowed(name),
+        }
+    }
+
     pub fn matches(&self, database: &str, table: &str) -> bool {
+        let (database, table) = (&*self.fold(database), &*self.fold(table));
         let hit = |pattern: &Pattern| pattern.matches(database, table);
         !SYSTEM_DATABASES.contains(&database)
             && (self.include.is_empty() || self.include.iter().any(hit))
@@ -74,9 +124,11 @@ impl TableFilter {
 
     /// Whether the table is carried by a pattern that says something of its database: it is not just one of all.
     pub fn names(&self, database: &str, table: &str) -> bool {
+        let (lower_database, lower_table) = (self.fold(database), self.fold(table));
         self.matches(database, table)
-            && (self.include.iter())
-                .any(|pattern| pattern.matches(database, table) && !pattern.database.is_any())
+            && (self.include.iter()).any(|pattern| {
+                pattern.matches(&lower_database, &lower_table) && !pattern.database.is_any()
+            })
     }
 
     /// Whether a statement about `table` may change a carried one. An empty table name stands for the whole database: then whether an
@@ -85,12 +137,26 @@ impl TableFilter {
         if !table.is_empty() {
             return self.matches(database, table);
         }
+        let database = &*self.fold(database);
         !SYSTEM_DATABASES.contains(&database)
             && (self.include.is_empty()
                 || self
                     .include
                     .iter()
                     .any(|pattern| pattern.database.matches(database)))
+    }
+
+    /// Whether it is certain from the patterns that every table of a database is carried.
+    pub fn covers(&self, database: &str) -> bool {
+        let database = &*self.fold(database);
+        let whole =
+            |pattern: &Pattern| pattern.database.matches(database) && pattern.table.is_everything();
+        !SYSTEM_DATABASES.contains(&database)
+            && (self.include.is_empty() || self.include.iter().any(whole))
+            && !self
+                .exclude
+                .iter()
+                .any(|pattern| pattern.database.matches(database))
     }
 
     /// Whether it is certain from the patterns that no table matches this filter and not `older`. A false negative is possible where
@@ -255,6 +321,11 @@ impl Glob {
         Some(Self(pieces))
     }
 
+    fn folded(&self) -> Self {
+        let pieces = self.0.iter().map(|piece| lower_case(piece).into_owned());
+        Self(pieces.collect())
+    }
+
     /// `*` alone.
     fn is_any(&self) -> bool {
         self.0.len() > 1 && self.0.iter().all(String::is_empty)
@@ -373,6 +444,37 @@ mod tests {
         );
         assert!(!filter.touches("other", "") && !TableFilter::default().touches("mysql", ""));
         assert!(TableFilter::default().touches("other", ""));
+    }
+
+    #[test]
+    fn names_without_case() {
+        let exact = filter("Shop.*,!shop.Tmp_*,Größe.`ÄB İ`");
+        assert!(exact.matches("Shop", "a") && !exact.matches("shop", "a"));
+        let folded = exact.folded();
+        assert!(folded.matches("SHOP", "A") && folded.matches("shop", "a"));
+        assert!(!folded.matches("shop", "TMP_1") && folded.touches("sHop", ""));
+        assert!(folded.matches("GRÖSSE".replace("SS", "ß").as_str(), "äb İ"));
+        assert_eq!(folded.to_string(), "größe.äb İ,shop.*,!shop.tmp_*");
+        assert!(folded.within(&filter(&folded.to_string())));
+        assert!(folded.names("SHOP", "x") && !folded.matches("MYSQL", "user"));
+    }
+
+    #[test]
+    fn whole_databases() {
+        for (text, covers) in [
+            ("*.*", true),
+            ("", true),
+            ("shop.*", true),
+            ("sh*.*", true),
+            ("shop.a*", false),
+            ("shop.*,!shop.tmp", false),
+            ("shop.*,!*.tmp", false),
+            ("shop.*,!other.tmp", true),
+            ("other.*", false),
+        ] {
+            assert_eq!(filter(text).covers("shop"), covers, "{text}");
+        }
+        assert!(!TableFilter::default().covers("mysql"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod xa;
 
 pub use self::{
     change::{Change, Changes, ChangesBuffer, ChangesIter, Image, Operation},
-    ddl::{Ddl, DdlEffect},
+    ddl::{ALL_TABLES, Ddl, DdlEffect, Replay},
     error::RecordError,
     fold_state::{
         CopyState, FoldState, JobState, Newest, OpenRows, OpenTransaction, Prepared, SiteState,
@@ -46,7 +46,7 @@ use crate::{fingerprint::Fingerprint, gtid::Uuid};
 /// The published schema of a record.
 pub const ENVELOPE_SCHEMA: &str = include_str!("../binferry.avsc");
 /// CRC-64-AVRO of the parsing canonical form of [`ENVELOPE_SCHEMA`].
-pub const ENVELOPE_FINGERPRINT: Fingerprint = Fingerprint(0x7361_6717_713f_0820);
+pub const ENVELOPE_FINGERPRINT: Fingerprint = Fingerprint(0xbb36_6f0b_8f70_7e19);
 /// The published schema of a [`FoldState`] that stands on its own.
 pub const FOLD_SCHEMA: &str = include_str!("../fold.avsc");
 /// CRC-64-AVRO of the parsing canonical form of [`FOLD_SCHEMA`].
@@ -61,7 +61,7 @@ enum Version {
     Two,
     /// `binferry.v3.avsc`: adds what foreign keys had to do with changes. The fold's schema is that of version 2.
     Three,
-    /// `binferry.avsc` and `fold.avsc`: adds the copy of tables.
+    /// `binferry.avsc` and `fold.avsc`: adds the copy of tables, and what it takes to run statements again.
     Four,
 }
 

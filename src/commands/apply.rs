@@ -48,6 +48,7 @@ pub async fn apply_from(
     wanted.workers = options.workers()?;
     wanted.policies = Arc::new(options.policies()?);
     wanted.gtids = options.gtids()?;
+    wanted.ddl = options.ddl();
     wanted.triggers = options.allow_triggers()?;
     wanted.into = options.copy_into()?;
     let applier = tokio::select! {

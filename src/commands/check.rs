@@ -47,6 +47,7 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
             copy: (options.from.as_deref() == Some("snapshot"))
                 .then(|| options.copy_into())
                 .transpose()?,
+            ddl: options.ddl(),
         };
         let findings = binferry_apply::preflight(&options.target()?, &wanted).await;
         all.extend(findings.into_iter().map(|finding| ("target", finding)));

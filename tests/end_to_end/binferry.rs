@@ -43,6 +43,8 @@ pub struct Pipeline {
     pub place: Option<String>,
     /// Added to every command that has a log.
     pub log_options: Vec<String>,
+    /// `--ddl`. Most tests make their tables on both servers by hand.
+    pub ddl: &'static str,
 }
 
 impl Pipeline {
@@ -57,6 +59,7 @@ impl Pipeline {
             from: executed(source)?,
             place: None,
             log_options: Vec::new(),
+            ddl: "ignore",
         })
     }
 
@@ -103,6 +106,9 @@ impl Pipeline {
         }
         if matches!(name, "run" | "apply" | "check" | "wait") {
             command.args(["--target", &self.target]);
+        }
+        if matches!(name, "run" | "apply") {
+            command.args(["--ddl", self.ddl]);
         }
         if matches!(name, "run" | "apply" | "wait" | "status") {
             command.args(["--stream", &self.stream]);

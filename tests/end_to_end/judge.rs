@@ -49,6 +49,69 @@ pub fn equal(source: &MySql, target: &MySql, database: &str) -> Result<()> {
     Ok(())
 }
 
+/// Both servers have the same tables in the database, each defined by the same text; the counter of AUTO_INCREMENT may differ.
+pub fn same_definitions(source: &MySql, target: &MySql, database: &str) -> Result<()> {
+    let defined = |server: &MySql| -> Result<Vec<(String, String)>> {
+        let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
+        let literal = database.replace('\\', "\\\\").replace('\'', "''");
+        let tables = server.rows(&format!(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = '{literal}' AND table_type = 'BASE TABLE' ORDER BY 1"
+        ))?;
+        let mut found = vec![(
+            "the database".to_owned(),
+            shown(
+                server,
+                &format!("SHOW CREATE DATABASE {}", quoted(database)),
+            )?,
+        )];
+        for row in tables {
+            let table = row[0].clone().context("a table without a name")?;
+            let ask = format!("SHOW CREATE TABLE {}.{}", quoted(database), quoted(&table));
+            found.push((table, without_counter(&shown(server, &ask)?)));
+        }
+        Ok(found)
+    };
+    let (source, target) = (defined(source)?, defined(target)?);
+    let names = |defined: &[(String, String)]| -> Vec<String> {
+        defined.iter().map(|(name, _)| name.clone()).collect()
+    };
+    ensure!(
+        names(&source) == names(&target),
+        "tables of {database}: source {:?}, target {:?}",
+        names(&source),
+        names(&target)
+    );
+    for ((name, source), (_, target)) in source.iter().zip(&target) {
+        ensure!(
+            source == target,
+            "{name} of {database}: source\n{source}\ntarget\n{target}"
+        );
+    }
+    Ok(())
+}
+
+/// The text of a SHOW CREATE.
+fn shown(server: &MySql, ask: &str) -> Result<String> {
+    let rows = server.rows(ask)?;
+    let text = rows
+        .into_iter()
+        .next()
+        .and_then(|row| row.into_iter().nth(1));
+    text.flatten().context("no definition")
+}
+
+fn without_counter(text: &str) -> String {
+    match text.rsplit_once(" AUTO_INCREMENT=") {
+        Some((before, after)) if !before.ends_with('\'') => {
+            format!(
+                "{before}{}",
+                after.trim_start_matches(|c: char| c.is_ascii_digit())
+            )
+        }
+        _ => text.to_owned(),
+    }
+}
+
 /// Count and an order-free sum over the path, the type and the text of each value inside the column's documents.
 fn paths_sum(database: &str, table: &str, column: &str) -> String {
     let (table, column) = (table.replace('`', "``"), column.replace('`', "``"));

@@ -22,6 +22,7 @@ mod mariadb_statements;
 mod mariadb_xa;
 mod payload;
 mod refusals;
+mod schema_changes;
 mod sources;
 mod standby;
 mod to_mariadb;

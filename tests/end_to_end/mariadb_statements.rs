@@ -45,7 +45,8 @@ fn what_statements_do_is_seen_through_their_wrapping() -> Result<()> {
          CREATE TABLE p (id INT PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10),
              PARTITION p1 VALUES LESS THAN (20), PARTITION p2 VALUES LESS THAN (30), PARTITION p3 VALUES LESS THAN (40))"
     ))?;
-    let pipeline = Pipeline::new(source, target, &name)?;
+    let mut pipeline = Pipeline::new(source, target, &name)?;
+    pipeline.ddl = "stop";
     let cases: &[(&str, DdlEffect, &[&str])] = &[
         (
             "SET STATEMENT max_statement_time=100 FOR TRUNCATE TABLE q",

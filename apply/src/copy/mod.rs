@@ -19,7 +19,7 @@ pub use self::{
     begin::{Beginning, Rules},
     repair::Repair,
     step::Step,
-    tables::{Fate, Fates, is_incomplete},
+    tables::{Fate, Fates, awaited, is_incomplete},
 };
 
 use crate::error::ServerFault;

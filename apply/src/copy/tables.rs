@@ -94,7 +94,7 @@ pub fn is_incomplete(state: &FoldState, table: &TableName) -> bool {
 }
 
 /// A job will begin its copy. What is to be repaired has its rows until then.
-fn awaited(state: &FoldState, table: &TableName) -> bool {
+pub fn awaited(state: &FoldState, table: &TableName) -> bool {
     let mut jobs = state.sites.iter().flat_map(|site| &site.jobs);
     jobs.any(|job| job.job.over != Over::Repair && job.awaits(&table.database, &table.table))
 }

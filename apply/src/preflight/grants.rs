@@ -15,6 +15,15 @@ impl Grants {
         Ok(Self(grants.map_err(|error| from_mysql(error, DOING))?))
     }
 
+    /// Is it granted anywhere but in scopes that begin with one of these?
+    pub fn has_beside(&self, scopes: &[&str], privilege: &str) -> bool {
+        let others = self.0.iter().filter(|grant| {
+            let scope = grant.split_once(" ON ").map_or("", |(_, scope)| scope);
+            !scopes.iter().any(|unwanted| scope.starts_with(unwanted))
+        });
+        Self(others.cloned().collect()).has(&[], privilege)
+    }
+
     /// Is the privilege granted in a scope that begins with one of these? Without any: anywhere.
     pub fn has(&self, scopes: &[&str], privilege: &str) -> bool {
         let found = self.scopes(privilege);
@@ -50,6 +59,8 @@ mod tests {
         ]);
         assert!(grants.has(&[], "INSERT") && grants.has(&["`shop`."], "SELECT"));
         assert!(!grants.has(&["*.*"], "INSERT") && !grants.has(&[], "DELETE"));
+        assert!(grants.has_beside(&["`x`."], "INSERT"));
+        assert!(!grants.has_beside(&["`shop`."], "INSERT"));
         assert!(grants.has(&["*.*"], "REPLICATION_APPLIER"));
         assert!(grants.has(&["*.*"], "READ ONLY ADMIN"));
     }

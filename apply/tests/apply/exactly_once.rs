@@ -295,6 +295,7 @@ async fn logins_and_privileges(release: Release) -> Result<()> {
         triggers: None,
         gtids: options.gtids,
         copy: None,
+        ddl: binferry_apply::DdlMode::Stop,
     };
     let findings = binferry_apply::preflight(&options.address, &wanted).await;
     assert!(

@@ -264,6 +264,7 @@ impl Stage {
             time_zone: "SYSTEM".into(),
             effect,
             tables: vec![(self.database.clone(), table.into())],
+            replay: None,
         };
         self.session().append(Body::Ddl(ddl)).await?;
         Ok(gtid)

@@ -3,13 +3,14 @@
 //! Under row format the statements that come are the marks of transactions, DDL, and administration. This is no SQL parser: it knows how
 //! each kind of statement begins and where its table names are. Whatever it can't follow, it takes for one that may touch any table.
 
+mod alter;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
 use binferry_schemas::record::{DdlEffect, Xid};
 
-use self::tokens::{Token, tokens};
+use self::tokens::{Scanned, Token, scan};
 use super::{
     error::DecodeError,
     query::QueryEvent,
@@ -39,22 +40,42 @@ pub enum Statement {
         tables: Vec<(String, String)>,
     },
     /// DDL, or administration that touches no table (no effect, no tables).
-    Definition {
-        effect: DdlEffect,
-        /// Database and table; the table [`ALL_TABLES`] for all of a database. Empty with [`DdlEffect::Unknown`]: any table.
-        tables: Vec<(String, String)>,
-        /// CREATE TABLE … SELECT: the rows follow in the same transaction, which ends by itself (XID).
-        rows_follow: bool,
-    },
+    Definition(Box<Definition>),
+}
+
+/// A statement that defines tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    pub effect: DdlEffect,
+    /// Database and table; the table [`ALL_TABLES`] for a database and what is in it. Empty with [`DdlEffect::Unknown`]: any table.
+    pub tables: Vec<Table>,
+    /// CREATE TABLE … SELECT: the rows follow in the same transaction, which ends by itself (XID).
+    pub rows_follow: bool,
+    /// How it can be divided between its tables.
+    pub form: Form,
+    /// A table that it copies the definition of.
+    pub like: Option<Table>,
+    /// What keeps it from being run elsewhere with the same effect.
+    pub obstacle: Option<&'static str>,
+    /// It gives numbers to rows that are there.
+    pub numbers_rows: bool,
+    /// Its text without the guards of conditional comments, and without what makes a table with its rows; `None`: there is neither.
+    pub plain: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// It can't.
+    Whole,
+    /// DROP TABLE, with nothing else in it.
+    Drop { if_exists: bool },
+    /// RENAME TABLE: each two tables are a pair.
+    Rename,
 }
 
 impl Statement {
-    fn definition(effect: DdlEffect, tables: Vec<(String, String)>) -> Self {
-        Self::Definition {
-            effect,
-            tables,
-            rows_follow: false,
-        }
+    fn definition(effect: DdlEffect, tables: Vec<Table>) -> Self {
+        Definition::new(effect, tables).into()
     }
 
     fn harmless() -> Self {
@@ -63,6 +84,27 @@ impl Statement {
 
     fn unknown() -> Self {
         Self::definition(DdlEffect::Unknown, Vec::new())
+    }
+}
+
+impl Definition {
+    fn new(effect: DdlEffect, tables: Vec<Table>) -> Self {
+        Self {
+            effect,
+            tables,
+            rows_follow: false,
+            form: Form::Whole,
+            like: None,
+            obstacle: None,
+            numbers_rows: false,
+            plain: None,
+        }
+    }
+}
+
+impl From<Definition> for Statement {
+    fn from(definition: Definition) -> Self {
+        Self::Definition(Box::new(definition))
     }
 }
 
@@ -82,7 +124,13 @@ pub fn classify(query: &QueryEvent<'_>, mariadb: bool) -> Result<Statement, Deco
     if let Some((verb, xid)) = xa::statement(&text) {
         return Ok(Statement::Xa(verb, xid));
     }
-    let Some(tokens) = tokens(&text, query.sql_mode(), mariadb) else {
+    let scanned = scan(&text, query.sql_mode(), mariadb);
+    let Some(Scanned {
+        tokens,
+        ends,
+        guards: mut parts,
+    }) = scanned
+    else {
         return Ok(Statement::unknown());
     };
     let parser = Parser {
@@ -103,7 +151,28 @@ pub fn classify(query: &QueryEvent<'_>, mariadb: bool) -> Result<Statement, Deco
             .map(|database| ((*database).to_owned(), ALL_TABLES.to_owned()))
             .collect();
     }
+    if let Statement::Definition(definition) = &mut statement {
+        if definition.rows_follow
+            && let Some(at) = atomic(&tokens)
+        {
+            // The rows come as events, in a transaction of their own.
+            parts.push(ends[at] - "START".len()..ends[at + 1]);
+            parts.sort_by_key(|part| part.start);
+        }
+        if !parts.is_empty() {
+            definition.plain = tokens::without(&text, &parts);
+        }
+        if query.error_code() != 0 {
+            definition.obstacle = Some("it failed on the source, after a part of it was done");
+        }
+    }
     Ok(statement)
+}
+
+/// Of a statement by a MySQL, with the default database `shop`.
+#[cfg(test)]
+pub(crate) fn definition_of(statement: &str) -> Definition {
+    tests::definition(statement, false)
 }
 
 fn refused(reason: &'static str, hint: &'static str) -> Result<Statement, DecodeError> {
@@ -121,7 +190,8 @@ struct Parser<'t> {
     database: &'t str,
 }
 
-type Table = (String, String);
+/// Database and table.
+pub type Table = (String, String);
 
 impl<'t> Parser<'t> {
     fn next(&mut self) -> Option<&'t Token<'t>> {
@@ -370,13 +440,14 @@ impl<'t> Parser<'t> {
             "TABLE" => self.create_table(replace),
             "SEQUENCE" => self.sequence(replace),
             "INDEX" => self.index(),
-            "DATABASE" | "SCHEMA" if replace => {
+            "DATABASE" | "SCHEMA" => {
                 self.if_exists();
                 let database = self.identifier()?;
-                Some(Statement::definition(
-                    DdlEffect::Drop,
-                    vec![(database, ALL_TABLES.to_owned())],
-                ))
+                let effect = match replace {
+                    true => DdlEffect::Drop,
+                    false => DdlEffect::Define,
+                };
+                Some(Statement::definition(effect, all_of(database)))
             }
             object => is_other_object(object).then(Statement::harmless),
         }
@@ -403,19 +474,23 @@ impl<'t> Parser<'t> {
                 _ => {}
             }
         }
-        let rows_follow = match self.tokens {
-            [.., start, transaction] => start.is("START") && transaction.is("TRANSACTION"),
-            _ => false,
+        let rows_follow = atomic(self.tokens).is_some();
+        let mut like = self;
+        like.skip_symbol(b'(');
+        let like = match like.skip(&["LIKE"]) {
+            true => Some(like.table()?),
+            false => None,
         };
-        Some(Statement::Definition {
-            effect: if replace {
-                DdlEffect::Drop
-            } else {
-                DdlEffect::Define
-            },
-            tables: vec![table],
+        let effect = match replace {
+            true => DdlEffect::Drop,
+            false => DdlEffect::Define,
+        };
+        let definition = Definition {
             rows_follow,
-        })
+            like,
+            ..Definition::new(effect, vec![table])
+        };
+        Some(definition.into())
     }
 
     /// A sequence is a table of one row, and its row is never captured: no effect on rows, unless it replaces a table.
@@ -444,82 +519,6 @@ impl<'t> Parser<'t> {
         Some(Statement::definition(DdlEffect::Define, vec![table]))
     }
 
-    fn alter(mut self) -> Option<Statement> {
-        let mut effect = DdlEffect::Define;
-        loop {
-            if self.skip(&["IGNORE"]) {
-                // Rows that a new unique key forbids vanish.
-                effect = DdlEffect::Truncate;
-            } else if !self.skip(&["ONLINE", "OFFLINE"]) {
-                break;
-            }
-        }
-        if self.skip(&["SEQUENCE"]) {
-            return self.sequence(false);
-        }
-        if !self.skip(&["TABLE"]) {
-            // ALTER ALGORITHM = … VIEW and the like have the modifiers of CREATE.
-            return match self.create()? {
-                statement @ Statement::Definition {
-                    effect: DdlEffect::None,
-                    ..
-                } => Some(statement),
-                _ => None,
-            };
-        }
-        self.if_exists();
-        let mut tables = vec![self.table()?];
-        self.wait();
-        let mut depth = 0_u32;
-        let mut action = true;
-        while let Some(token) = self.next() {
-            let begins = std::mem::take(&mut action);
-            match token {
-                Token::Symbol(b'(') => depth += 1,
-                Token::Symbol(b')') => depth = depth.saturating_sub(1),
-                Token::Symbol(b',') if depth == 0 => action = true,
-                _ if depth > 0 => {}
-                token
-                    if token.is("RENAME")
-                        && !["COLUMN", "INDEX", "KEY"].iter().any(|what| self.at(what)) =>
-                {
-                    self.skip_symbol(b'=');
-                    self.skip(&["TO", "AS"]);
-                    tables.push(self.table()?);
-                    effect = DdlEffect::Rename;
-                }
-                _ if !begins => {}
-                // Rows vanish, or come without row events.
-                token if token.is("DISCARD") || token.is("IMPORT") => effect = DdlEffect::Truncate,
-                token if (token.is("DROP") || token.is("TRUNCATE")) && self.at("PARTITION") => {
-                    effect = DdlEffect::Truncate;
-                }
-                // The rows of the past.
-                token
-                    if token.is("DROP")
-                        && matches!(self.tokens, [system, versioning, ..]
-                            if system.is("SYSTEM") && versioning.is("VERSIONING")) =>
-                {
-                    effect = DdlEffect::Truncate;
-                }
-                token
-                    if (token.is("EXCHANGE") || token.is("CONVERT"))
-                        && (self.at("PARTITION") || self.at("TABLE")) =>
-                {
-                    effect = DdlEffect::Truncate;
-                    while let Some(token) = self.next() {
-                        if token.is("TABLE") {
-                            tables.push(self.table()?);
-                            break;
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        Some(Statement::definition(effect, tables))
-    }
-
     fn drop(mut self) -> Option<Statement> {
         let temporary = self.skip(&["TEMPORARY"]);
         while self.skip(&["UNDO", "SPATIAL", "ONLINE", "OFFLINE"]) {}
@@ -529,19 +528,27 @@ impl<'t> Parser<'t> {
         match object.to_ascii_uppercase().as_str() {
             "TABLE" | "TABLES" | "SEQUENCE" if temporary => Some(Statement::harmless()),
             "TABLE" | "TABLES" => {
+                let if_exists = self.at("IF");
                 self.if_exists();
                 let tables = self.tables()?;
-                Some(Statement::definition(DdlEffect::Drop, tables))
+                self.wait();
+                self.skip(&["RESTRICT", "CASCADE"]);
+                let form = match self.tokens.is_empty() {
+                    true => Form::Drop { if_exists },
+                    false => Form::Whole,
+                };
+                let definition = Definition {
+                    form,
+                    ..Definition::new(DdlEffect::Drop, tables)
+                };
+                Some(definition.into())
             }
             "SEQUENCE" => self.sequence(false),
             "INDEX" => self.index(),
             "DATABASE" | "SCHEMA" => {
                 self.if_exists();
                 let database = self.identifier()?;
-                Some(Statement::definition(
-                    DdlEffect::Drop,
-                    vec![(database, ALL_TABLES.to_owned())],
-                ))
+                Some(Statement::definition(DdlEffect::Drop, all_of(database)))
             }
             "PREPARE" => Some(Statement::harmless()),
             object => is_other_object(object).then(Statement::harmless),
@@ -565,10 +572,35 @@ impl<'t> Parser<'t> {
             }
             tables.push(self.table()?);
             if !self.skip_symbol(b',') {
-                return Some(Statement::definition(DdlEffect::Rename, tables));
+                let form = match self.tokens.is_empty() {
+                    true => Form::Rename,
+                    false => Form::Whole,
+                };
+                let definition = Definition {
+                    form,
+                    ..Definition::new(DdlEffect::Rename, tables)
+                };
+                return Some(definition.into());
             }
         }
     }
+}
+
+/// Where START TRANSACTION stands among the options of a table.
+fn atomic(tokens: &[Token<'_>]) -> Option<usize> {
+    let mut depth = 0_u32;
+    tokens.windows(2).position(|pair| {
+        match pair[0] {
+            Token::Symbol(b'(') => depth += 1,
+            Token::Symbol(b')') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && pair[0].is("START") && pair[1].is("TRANSACTION")
+    })
+}
+
+fn all_of(database: String) -> Vec<Table> {
+    vec![(database, ALL_TABLES.to_owned())]
 }
 
 /// What can be created and dropped and holds no rows of a table.

@@ -39,7 +39,7 @@ mod text;
 mod xa;
 
 pub use self::{
-    ddl::{ALL_TABLES, ROLLED_BACK, Statement, classify},
+    ddl::{ALL_TABLES, Definition, Form, ROLLED_BACK, Statement, Table, classify},
     error::DecodeError,
     event::{Decoded, FormatDescription, Rotate, event_name},
     gtid::GtidEvent,
@@ -52,6 +52,9 @@ pub use self::{
     text::text_of,
     xa::{XaPrepare, XaVerb},
 };
+
+#[cfg(test)]
+pub(crate) use self::ddl::definition_of;
 
 /// Whether this is a JSON document in its binary form.
 #[cfg(feature = "fuzzing")]

@@ -46,6 +46,8 @@ pub struct Session<'a> {
     pub default_table_encryption: Option<u8>,
     /// The databases of all tables that the statement changes, in triggers and functions too; `None`: not said, or too many to name.
     pub databases: Option<Vec<&'a str>>,
+    /// Of MariaDB: collations that character sets stand for.
+    pub character_set_collations: Vec<(u16, u16)>,
     /// `user`, `host` of the invoker.
     pub invoker: Option<(&'a [u8], &'a [u8])>,
 }
@@ -73,6 +75,12 @@ impl<'a> QueryEvent<'a> {
 
     pub fn statement_bytes(&self) -> &'a [u8] {
         self.statement
+    }
+
+    /// Its bytes say more than its text: what follows an introducer (`_latin1'…'`) is taken as it is.
+    pub fn needs_its_bytes(&self) -> bool {
+        !self.statement.is_ascii()
+            && std::str::from_utf8(self.statement).ok() != self.text().as_deref()
     }
 
     /// The error that the statement had on the source, 0 for none.
@@ -172,8 +180,9 @@ fn session(status: &[u8]) -> Read<Session<'_>> {
             128 => session.microseconds = Some(cursor.u24()?),
             129 => session.ddl_xid = Some(cursor.u64()?),
             131 => {
-                let count = usize::from(cursor.u8()?);
-                cursor.take(count * 4)?;
+                let count = cursor.u8()?;
+                let pairs = (0..count).map(|_| Ok((cursor.u16()?, cursor.u16()?)));
+                session.character_set_collations = pairs.collect::<Read<_>>()?;
             }
             // Of 9.x, with statements that change rows; seen on 9.7.4 as one byte.
             21 => drop(cursor.u8()?),

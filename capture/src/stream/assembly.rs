@@ -9,6 +9,7 @@
 //! the payload's last event, which is held back until everything was right.
 
 mod counters;
+mod definition;
 mod rollback;
 mod xa;
 
@@ -22,19 +23,19 @@ use binferry_schemas::{
     fingerprint::Fingerprint,
     gtid::{Gtid, GtidSet},
     record::{
-        Body, Change, Changes, ChangesBuffer, Counts, Ddl, DdlEffect, ForeignKeys, TableRef,
-        Transaction, WriteSet,
+        Body, Change, Changes, ChangesBuffer, Counts, Ddl, ForeignKeys, TableRef, Transaction,
+        WriteSet,
     },
 };
 use binferry_transport::{log::Log, session::Session};
 
-pub use self::counters::Counters;
 use self::counters::EventCounts;
+pub use self::{counters::Counters, definition::SourceSettings};
 use super::{account, error::StreamError, split};
 use crate::{
     decode::{
-        ALL_TABLES, DecodeError, Decoded, GtidEvent, InnerEvent, MariaDbGtid, MariaDbXa, Payload,
-        QueryEvent, RowsEvent, Statement, TableMap, TablePlan, classify, expand, expanded_type,
+        DecodeError, Decoded, GtidEvent, InnerEvent, MariaDbGtid, MariaDbXa, Payload, QueryEvent,
+        RowsEvent, Statement, TableMap, TablePlan, classify, expand, expanded_type,
     },
     dump::Event,
     error::CaptureError,
@@ -55,6 +56,9 @@ pub enum Progressed {
 #[derive(Debug)]
 pub struct Assembly {
     filter: TableFilter,
+    settings: SourceSettings,
+    /// Of the event under way, seconds since the epoch.
+    timestamp: u32,
     limit: usize,
     file: String,
     position: u64,
@@ -126,6 +130,8 @@ impl Assembly {
     pub fn new(filter: TableFilter, limit: usize) -> Self {
         Self {
             filter,
+            settings: SourceSettings::default(),
+            timestamp: 0,
             // Room for the header, the table references and the transaction's fields.
             limit: limit.saturating_sub(16 * 1024).max(1024),
             file: String::new(),
@@ -145,6 +151,11 @@ impl Assembly {
             since_us: xa::now_us(),
             appended: GtidSet::new(),
         }
+    }
+
+    /// What the source says of itself.
+    pub fn with_settings(self, settings: SourceSettings) -> Self {
+        Self { settings, ..self }
     }
 
     pub fn counters(&self) -> Counters {
@@ -181,6 +192,7 @@ impl Assembly {
             self.counters.events += 1;
             self.events.add(event.type_code);
         }
+        self.timestamp = event.timestamp;
         // Before anything can go wrong with it: an error names the event's place, not the one before.
         if event.log_pos != 0 && !event.is_artificial() {
             self.position = grown(self.position, event.log_pos);
@@ -656,33 +668,28 @@ impl Assembly {
                 }
                 Ok(Progressed::Nothing)
             }
-            Statement::Definition {
-                effect,
-                tables,
-                rows_follow,
-            } => {
-                let tables: Vec<_> = tables
-                    .into_iter()
-                    .filter(|(d, t)| self.filter.touches(d, if t == ALL_TABLES { "" } else { t }))
-                    .collect();
-                let effect = match effect {
-                    DdlEffect::Unknown => effect,
-                    _ if tables.is_empty() => DdlEffect::None,
-                    _ => effect,
-                };
+            Statement::Definition(definition) => {
                 self.counters.statements += 1;
-                let goes_on = rows_follow || open.begun;
+                let goes_on = definition.rows_follow || open.begun;
                 if !goes_on {
                     may_end?;
                 }
+                let replay = definition::session(
+                    &query,
+                    &definition,
+                    self.timestamp,
+                    self.mariadb,
+                    &self.settings,
+                );
                 // What touches no captured table counts and leaves nothing: statements such as CREATE USER hold secrets.
-                if effect == DdlEffect::None {
+                let Some(concern) = definition::concern(&query, &definition, &self.filter, replay)
+                else {
                     return if goes_on {
                         Ok(Progressed::Nothing)
                     } else {
                         self.commit(session).await
                     };
-                }
+                };
                 if !open.changes.is_empty() {
                     open.send(false, session).await?;
                 }
@@ -695,8 +702,9 @@ impl Assembly {
                     sql_mode: query.sql_mode(),
                     collations: query.collations(),
                     time_zone: query.time_zone().to_owned(),
-                    effect,
-                    tables,
+                    effect: concern.effect,
+                    tables: concern.tables,
+                    replay: Some(Box::new(concern.replay)),
                 };
                 session.append(Body::Ddl(ddl)).await?;
                 open.captured = true;

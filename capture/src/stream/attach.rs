@@ -15,7 +15,9 @@ use binferry_transport::{log::Log, resume::tail_state, session::Session};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{CaptureOptions, From, error::StreamError, history::Asking, semi_sync};
+use super::{
+    CaptureOptions, From, assembly::SourceSettings, error::StreamError, history::Asking, semi_sync,
+};
 use crate::{
     client::Connection,
     dump::{Request, choose_server_id},
@@ -31,6 +33,9 @@ const SETTLE: (Duration, u32) = (Duration::from_millis(100), 20);
 #[derive(Debug)]
 pub struct Attached {
     pub session: Session,
+    /// With names as the source compares them.
+    pub filter: TableFilter,
+    pub settings: SourceSettings,
     pub server_id: u32,
     pub request: Wish,
 }
@@ -64,6 +69,14 @@ pub async fn attach(
     connection: &mut Connection,
     cancel: &CancellationToken,
 ) -> Result<Option<Attached>, CaptureError> {
+    let (folds, settings) = source_settings(connection).await?;
+    let options = &CaptureOptions {
+        filter: match folds {
+            true => options.filter.folded(),
+            false => options.filter.clone(),
+        },
+        ..options.clone()
+    };
     let wanted = Wanted {
         tables: &options.filter,
     };
@@ -147,9 +160,25 @@ pub async fn attach(
     };
     Ok(Some(Attached {
         session,
+        filter: options.filter.clone(),
+        settings,
         server_id,
         request,
     }))
+}
+
+/// Whether the case of names means nothing, and what statements depend on.
+async fn source_settings(
+    connection: &mut Connection,
+) -> Result<(bool, SourceSettings), CaptureError> {
+    let rows = connection
+        .query("SELECT @@GLOBAL.lower_case_table_names AS folds, @@GLOBAL.system_time_zone AS zone")
+        .await?;
+    let text = |column| rows.value(0, column).unwrap_or_default();
+    let settings = SourceSettings {
+        system_time_zone: text("zone"),
+    };
+    Ok((text("folds") != "0", settings))
 }
 
 /// What the source says, read after the log was. A server sends a transaction to its replicas a moment before it is in gtid_executed, and

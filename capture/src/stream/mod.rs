@@ -50,7 +50,7 @@ use crate::{
     preflight::SourceFacts,
     retry::{Verdict, backoff, verdict},
 };
-use assembly::{Assembly, Counters, Progressed};
+use assembly::{Assembly, Counters, Progressed, SourceSettings};
 use events::{Events, Filled};
 
 pub use attach_files::compare_with;
@@ -163,8 +163,11 @@ async fn attempt(
         SourceAddress::Server(server) => server,
         SourceAddress::Files(paths) => {
             let attached = attach_files::attach(options, paths, log).await?;
+            // Files don't say how their server compares names.
             let carrying = Carrying {
                 options,
+                filter: options.filter.clone(),
+                settings: SourceSettings::default(),
                 log,
                 cancel,
                 progress,
@@ -188,6 +191,8 @@ async fn attempt(
     let dump = Dump::start(connection, &attached.request.as_request()).await;
     let carrying = Carrying {
         options,
+        filter: attached.filter,
+        settings: attached.settings,
         log,
         cancel,
         progress,
@@ -210,6 +215,9 @@ async fn attempt(
 /// What an attempt does not change.
 struct Carrying<'a> {
     options: &'a CaptureOptions,
+    /// With names as the source compares them.
+    filter: TableFilter,
+    settings: SourceSettings,
     log: &'a Arc<dyn Log>,
     cancel: &'a CancellationToken,
     progress: &'a watch::Sender<Progress>,
@@ -266,6 +274,8 @@ impl Carrying<'_> {
     ) -> Result<bool, CaptureError> {
         let Self {
             options,
+            filter,
+            settings,
             log,
             cancel,
             progress,
@@ -277,7 +287,8 @@ impl Carrying<'_> {
         if missing.as_ref().is_some_and(GtidSet::is_empty) {
             return Ok(false);
         }
-        let mut assembly = Assembly::new(options.filter.clone(), log.record_bytes());
+        let mut assembly =
+            Assembly::new(filter.clone(), log.record_bytes()).with_settings(settings.clone());
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut copies_due = false;

@@ -148,6 +148,18 @@ fn records_hold_the_same_values() {
                 assert_eq!(body["statement"], Avro::String(ddl.statement.clone()));
                 assert_eq!(body["effect"], Avro::Enum(1, "define".to_owned()));
                 assert_eq!(body["server_collation"], Avro::Int(8));
+                if let Some(replay) = &ddl.replay {
+                    let Avro::Union(1, stated) = &body["replay"] else {
+                        panic!("what it takes to run it again is not there");
+                    };
+                    let stated = fields(stated.as_ref().clone());
+                    assert_eq!(stated["now_us"], Avro::Long(replay.now_us as i64));
+                    assert_eq!(stated["mariadb"], Avro::Boolean(replay.mariadb));
+                    let Avro::Array(pairs) = &stated["character_set_collations"] else {
+                        panic!("pairs are not an array");
+                    };
+                    assert_eq!(pairs.len(), replay.character_set_collations.len());
+                }
             }
             (3, Body::Checkpoint(state)) => check_checkpoint(&body, state),
             (4, Body::Heartbeat(heartbeat)) => {

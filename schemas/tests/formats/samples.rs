@@ -621,6 +621,7 @@ fn copying(changes: &ChangesBuffer) -> Vec<(&'static str, Body<'_>)> {
         ("snapshot_done", snapshot(SnapshotStep::Done(UUID_A))),
         ("snapshot_rows", Body::SnapshotRows(range)),
         ("snapshot_rows_part", Body::SnapshotRows(part)),
+        ("ddl_replay", Body::Ddl(ddl_replay())),
     ]
 }
 
@@ -713,6 +714,32 @@ fn ddl() -> Ddl {
         time_zone: "SYSTEM".to_owned(),
         effect: DdlEffect::Define,
         tables: vec![("shop".to_owned(), "größe".to_owned())],
+        replay: None,
+    }
+}
+
+/// As [`ddl`], with what it takes to run it again.
+fn ddl_replay() -> Ddl {
+    Ddl {
+        replay: Some(Box::new(Replay {
+            instead: Some("ALTER TABLE `größe` ADD   x INT".to_owned()),
+            bytes: Some(b"ALTER TABLE `gr\xf6\xdfe` ADD /*!80000 x INT */".to_vec()),
+            obstacle: Some("it is not understood".to_owned()),
+            numbers_rows: true,
+            now_us: 1_700_000_000_123_456,
+            mariadb: true,
+            system_time_zone: "CET".to_owned(),
+            flags: Some(0xffff_ffff),
+            auto_increment: Some((1, 65535)),
+            lc_time_names: Some(0),
+            database_collation: Some(8),
+            utf8mb4_collation: Some(255),
+            explicit_defaults_for_timestamp: Some(true),
+            sql_require_primary_key: Some(false),
+            default_table_encryption: Some(false),
+            character_set_collations: vec![(45, 2304), (33, 2048)],
+        })),
+        ..ddl()
     }
 }
 

@@ -262,6 +262,46 @@ fn snapshot_rows() -> impl Strategy<Value = SnapshotRows<'static>> {
         })
 }
 
+fn replay() -> impl Strategy<Value = Replay> {
+    let texts = (
+        option::of(text()),
+        option::of(vec(any::<u8>(), 0..9)),
+        option::of(text()),
+        text(),
+    );
+    let numbers = (
+        option::of(any::<u32>()),
+        option::of(any::<(u16, u16)>()),
+        any::<[Option<u16>; 3]>(),
+        vec(any::<(u16, u16)>(), 0..3),
+    );
+    (
+        texts,
+        numbers,
+        any::<[Option<bool>; 3]>(),
+        any::<[bool; 2]>(),
+        number(),
+    )
+        .prop_map(|(texts, numbers, switches, is, now_us)| Replay {
+            instead: texts.0,
+            bytes: texts.1,
+            obstacle: texts.2,
+            system_time_zone: texts.3,
+            numbers_rows: is[0],
+            mariadb: is[1],
+            now_us,
+            flags: numbers.0,
+            auto_increment: numbers.1,
+            lc_time_names: numbers.2[0],
+            database_collation: numbers.2[1],
+            utf8mb4_collation: numbers.2[2],
+            character_set_collations: numbers.3,
+            explicit_defaults_for_timestamp: switches[0],
+            sql_require_primary_key: switches[1],
+            default_table_encryption: switches[2],
+        })
+}
+
 fn body() -> impl Strategy<Value = OwnedBody> {
     let start = (text(), uuid(), text(), set(), text(), option::of(job())).prop_map(
         |(site, server, filter, base, version, job)| {
@@ -290,9 +330,10 @@ fn body() -> impl Strategy<Value = OwnedBody> {
         any::<[u16; 3]>(),
         effect,
         vec((text(), text()), 0..4),
+        option::of(replay()),
     )
         .prop_map(
-            |(transaction, texts, sql_mode, collations, effect, tables)| {
+            |(transaction, texts, sql_mode, collations, effect, tables, replay)| {
                 OwnedBody::Other(Body::Ddl(Ddl {
                     transaction,
                     statement: texts.0,
@@ -302,6 +343,7 @@ fn body() -> impl Strategy<Value = OwnedBody> {
                     collations,
                     effect,
                     tables,
+                    replay: replay.map(Box::new),
                 }))
             },
         );

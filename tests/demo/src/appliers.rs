@@ -249,6 +249,8 @@ impl Stage<'_> {
         let workers = workers.to_string();
         let arguments = [
             "apply",
+            "--ddl",
+            "ignore",
             "--target",
             &target,
             "--log",
@@ -378,7 +380,8 @@ impl Stage<'_> {
             (
                 "apply-last",
                 vec![
-                    "apply", "--target", &target, "--log", &self.log, "--until", "now",
+                    "apply", "--ddl", "ignore", "--target", &target, "--log", &self.log, "--until",
+                    "now",
                 ],
             ),
         ] {

@@ -51,7 +51,7 @@ impl Pipeline {
         let mut command = Command::new(&self.binary);
         command
             .args(["run", "--source", &self.source, "--target", &self.target])
-            .args(["--log", &self.log])
+            .args(["--log", &self.log, "--ddl", "ignore"])
             .args(["--tables", "shop.*", "--from", "earliest"])
             .env("BINFERRY_SOURCE_PASSWORD", &self.password)
             .env("BINFERRY_TARGET_PASSWORD", &self.password)

@@ -29,7 +29,8 @@ fn statements_that_are_not_replayed() -> Result<()> {
 }
 
 fn statements(source: &MySql, target: &MySql) -> Result<()> {
-    let (pipeline, database) = begin(source, target, "passed", [TABLES; 2])?;
+    let (mut pipeline, database) = begin(source, target, "passed", [TABLES; 2])?;
+    pipeline.ddl = "stop";
     source.sql(&format!("INSERT INTO `{database}`.t VALUES (1, 'x')"))?;
     carry(&pipeline, &[])?;
     source.sql(&format!(

@@ -7,7 +7,7 @@
 //!
 //! (MariaDB's `sql/sql_lex.cc`, MySQL's too; tried out on both.)
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 /// `sql_mode` bits (`sql/system_variables.h`).
 const ANSI_QUOTES: u64 = 1 << 2;
@@ -33,20 +33,52 @@ impl Token<'_> {
     }
 }
 
+/// A statement's tokens, and where guards stand in its text.
+#[derive(Debug)]
+pub(super) struct Scanned<'a> {
+    pub tokens: Vec<Token<'a>>,
+    /// Where each token ends.
+    pub ends: Vec<usize>,
+    /// Bytes of `/*!50100` and of the `*/` that ends it: without them the text says the same, to each server.
+    pub guards: Vec<Range<usize>>,
+}
+
 /// `None` when a quote or a comment does not end.
-pub(super) fn tokens(text: &str, sql_mode: u64, mariadb: bool) -> Option<Vec<Token<'_>>> {
+pub(super) fn scan(text: &str, sql_mode: u64, mariadb: bool) -> Option<Scanned<'_>> {
     let mut scanner = Scanner {
         text,
         at: 0,
         sql_mode,
         mariadb,
         guarded: false,
+        guards: Vec::new(),
     };
-    let mut tokens = Vec::new();
+    let (mut tokens, mut ends) = (Vec::new(), Vec::new());
     while let Some(byte) = scanner.peek(0) {
         scanner.one(byte, &mut tokens)?;
+        // One at a time, or none.
+        ends.resize(tokens.len(), scanner.at);
     }
-    (!scanner.guarded).then_some(tokens)
+    let guards = scanner.guards;
+    (!scanner.guarded).then_some(Scanned {
+        tokens,
+        ends,
+        guards,
+    })
+}
+
+/// The text without some parts of it.
+pub(super) fn without(text: &str, parts: &[Range<usize>]) -> Option<String> {
+    let mut rest = String::with_capacity(text.len());
+    let mut at = 0;
+    for part in parts {
+        rest.push_str(text.get(at..part.start)?);
+        // As a comment, it kept words apart.
+        rest.push(' ');
+        at = part.end;
+    }
+    rest.push_str(text.get(at..)?);
+    Some(rest)
 }
 
 struct Scanner<'a> {
@@ -56,6 +88,7 @@ struct Scanner<'a> {
     mariadb: bool,
     /// Inside `/*! … */`.
     guarded: bool,
+    guards: Vec<Range<usize>>,
 }
 
 fn is_word(byte: u8) -> bool {
@@ -80,6 +113,7 @@ impl<'a> Scanner<'a> {
             b'/' if self.peek(1) == Some(b'*') => self.comment()?,
             b'*' if self.guarded && self.peek(1) == Some(b'/') => {
                 self.guarded = false;
+                self.guards.push(self.at..self.at + 2);
                 self.at += 2;
             }
             b'`' => tokens.push(Token::Name(self.quoted(byte, false)?)),
@@ -131,6 +165,7 @@ impl<'a> Scanner<'a> {
                 _ => version >= NO_SERVER * 10,
             };
             if !never {
+                self.guards.push(self.at..begin + count);
                 self.at = begin + count;
                 self.guarded = true;
                 return Some(());
@@ -176,11 +211,11 @@ mod tests {
     use super::*;
 
     fn words(text: &str, sql_mode: u64) -> Option<String> {
-        printed(tokens(text, sql_mode, false)?)
+        printed(scan(text, sql_mode, false)?.tokens)
     }
 
     fn of_mariadb(text: &str) -> Option<String> {
-        printed(tokens(text, 0, true)?)
+        printed(scan(text, 0, true)?.tokens)
     }
 
     fn printed(tokens: Vec<Token<'_>>) -> Option<String> {
@@ -216,6 +251,20 @@ mod tests {
             assert_eq!(of_mariadb(text).as_deref(), Some(mariadb), "{text}");
         }
         assert_eq!(of_mariadb("a /*M!100100 b"), None);
+    }
+
+    #[test]
+    fn guards_are_opened() {
+        for (text, mariadb, plain) in [
+            ("a /*!50100 b */ c", false, "a   b   c"),
+            ("/*!80000 a 'x*/' */", false, "  a 'x*/'  "),
+            ("a /*!50100 b /* c */ d */ e", false, "a   b /* c */ d   e"),
+            ("a /*M!100100 b*/ /*!50701 c*/", true, "a   b  /*!50701 c*/"),
+            ("'/*!1*/' /* d */", false, "'/*!1*/' /* d */"),
+        ] {
+            let scanned = scan(text, 0, mariadb).unwrap();
+            assert_eq!(without(text, &scanned.guards).as_deref(), Some(plain));
+        }
     }
 
     #[test]

@@ -43,6 +43,17 @@ pub enum CommitFault {
     Late(Duration),
 }
 
+/// What becomes of the next request that holds a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Catch {
+    /// It never reaches the server, and the connection stays open.
+    HoldRequest,
+    /// The server does it, and the client waits for an answer that never comes.
+    HoldAnswer,
+    /// The server does it, and the connection is cut in place of its answer.
+    LoseAnswer,
+}
+
 #[derive(Debug, Default)]
 struct Faults {
     stalled: bool,
@@ -51,6 +62,8 @@ struct Faults {
     to_client: Duration,
     commit: Option<CommitFault>,
     commits_failed: u64,
+    catch: Option<(Vec<u8>, Catch)>,
+    caught: u64,
     lose_acknowledgement: bool,
     acknowledgements_lost: u64,
     accepted: u64,
@@ -156,6 +169,16 @@ impl Proxy {
     /// In front of MySQL, arms the fault for the next COMMIT that any connection sends: a query that is, or ends with, `COMMIT`.
     pub fn fail_next_commit(&self, fault: CommitFault) {
         self.shared.lock().commit = Some(fault);
+    }
+
+    /// In front of MySQL, arms the fault for the next request of any connection in which the text stands.
+    pub fn catch_next(&self, text: &str, catch: Catch) {
+        self.shared.lock().catch = Some((text.as_bytes().to_vec(), catch));
+    }
+
+    /// How many requests have been caught.
+    pub fn caught(&self) -> u64 {
+        self.shared.lock().caught
     }
 
     /// How many commits have been made to fail.
@@ -272,12 +295,18 @@ enum Protocol {
 #[derive(Debug)]
 enum Withheld {
     Commit(AnswerEnd),
+    /// For ever.
+    All,
     Acknowledgement(Correlation),
 }
 
 /// Where a lane is in what it reads.
 #[derive(Debug, Default)]
 struct Reading {
+    /// The end of what came before, for a text that comes in two pieces.
+    recent: Vec<u8>,
+    /// Nothing more goes on to the server.
+    held: bool,
     commits: CommitFinder,
     produces: ProduceFinder,
     responses: Responses,
@@ -328,6 +357,18 @@ impl Lane {
 
     /// Whether this piece of a client of MySQL may go on to the server, and how late.
     fn command(&self, reading: &mut Reading, piece: &[u8], late: &mut Duration) -> bool {
+        if reading.held {
+            return false;
+        }
+        if let Some(catch) = self.catches(reading, piece) {
+            reading.held = catch == Catch::HoldRequest;
+            match catch {
+                Catch::HoldRequest => return false,
+                Catch::HoldAnswer => self.withhold(Withheld::All),
+                Catch::LoseAnswer => self.withhold(Withheld::Commit(AnswerEnd::default())),
+            }
+            return true;
+        }
         if !reading.commits.feed(piece) {
             return true;
         }
@@ -358,6 +399,22 @@ impl Lane {
         }
     }
 
+    /// Whether the text that is waited for ends in this piece.
+    fn catches(&self, reading: &mut Reading, piece: &[u8]) -> Option<Catch> {
+        let mut faults = self.shared.lock();
+        let (text, catch) = faults.catch.as_ref()?;
+        reading.recent.extend_from_slice(piece);
+        let found = reading.recent.windows(text.len()).any(|part| part == text);
+        let (surplus, catch) = (reading.recent.len().saturating_sub(text.len()), *catch);
+        reading.recent.drain(..surplus);
+        if !found {
+            return None;
+        }
+        faults.catch = None;
+        faults.caught += 1;
+        Some(catch)
+    }
+
     /// The same of a client of Kafka.
     fn request(&self, reading: &mut Reading, piece: &[u8]) -> bool {
         if let Some(produce) = reading.produces.feed(piece)
@@ -379,6 +436,7 @@ impl Lane {
         let (pass, ended) = match (withheld.as_mut(), self.protocol) {
             (None, Protocol::Kafka) => (true, reading.responses.feed(piece, None)),
             (None, Protocol::MySql) => (true, false),
+            (Some(Withheld::All), _) => (false, false),
             (Some(Withheld::Commit(end)), _) => (false, end.feed(piece)),
             (Some(Withheld::Acknowledgement(produce)), _) => {
                 let ended = reading.responses.feed(piece, Some(*produce));
