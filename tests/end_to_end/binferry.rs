@@ -107,7 +107,7 @@ impl Pipeline {
         if matches!(name, "run" | "apply" | "check" | "wait") {
             command.args(["--target", &self.target]);
         }
-        if matches!(name, "run" | "apply") {
+        if matches!(name, "run" | "apply" | "check") {
             command.args(["--ddl", self.ddl]);
         }
         if matches!(name, "run" | "apply" | "wait" | "status") {
