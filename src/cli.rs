@@ -6,6 +6,7 @@ use std::{
 };
 
 use binferry_apply::{DdlMode, Gtids, IntoTables, conflict::Policies};
+use binferry_capture::snapshot::CopyOptions;
 use binferry_schemas::{
     address::{Address, Secret},
     filter::TableFilter,
@@ -50,6 +51,8 @@ pub enum Command {
     Status(Options),
     /// Wait until the target shows a set of GTIDs.
     Wait(Options),
+    /// Have tables copied into the log, for the first time or again, while the stream goes on.
+    Snapshot(Options),
     /// Pass one transaction that the applier stops at: it is journaled on the target, whole, and not applied.
     Skip(Options),
     /// Read the journal of conflicts on a target.
@@ -135,7 +138,7 @@ pub struct Options {
     #[arg(long, value_name = "PATTERNS")]
     pub tables: Option<String>,
     /// Where a first start begins: earliest, now, or a GTID set that the target already holds.
-    #[arg(long, value_name = "earliest|now|GTIDSET")]
+    #[arg(long, value_name = "snapshot|earliest|now|GTIDSET")]
     pub from: Option<String>,
     /// Stop, cleanly, when everything up to there is through.
     #[arg(long, value_name = "now|GTIDSET")]
@@ -177,6 +180,12 @@ pub struct Options {
     /// How long an unreachable server or log is retried before exit 4 [default: 10m].
     #[arg(long, value_name = "DURATION")]
     pub retry_for: Option<String>,
+    /// With --from snapshot: rows a second at most, of all tables together.
+    #[arg(long, value_name = "ROWS")]
+    pub snapshot_rate: Option<u64>,
+    /// With --from snapshot: tables that are read at the same time [default: 4].
+    #[arg(long, value_name = "N")]
+    pub snapshot_readers: Option<usize>,
     /// Connections that apply at the same time [default: 4].
     #[arg(long, value_name = "N")]
     pub workers: Option<u32>,
@@ -244,6 +253,8 @@ pub enum LogPlace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     Earliest,
+    /// Only for the beginning.
+    Snapshot,
     Now,
     Set(GtidSet),
 }
@@ -292,6 +303,8 @@ impl Options {
             keep_bytes,
             keep_age,
             retry_for,
+            snapshot_rate,
+            snapshot_readers,
             workers,
             remove,
             offset,
@@ -408,13 +421,11 @@ impl Options {
             None => Ok(None),
             Some("earliest") => Ok(Some(Place::Earliest)),
             Some("now") => Ok(Some(Place::Now)),
-            Some("snapshot") => Err(Failure::usage(
-                "--from snapshot: the initial copy is not there yet; copy the data with another tool and give the GTID set that it holds",
-            )),
+            Some("snapshot") => Ok(Some(Place::Snapshot)),
             Some(set) => Ok(Some(Place::Set(gtid_set(
                 "--from",
                 set,
-                "earliest, now or a GTID set",
+                "snapshot, earliest, now or a GTID set",
             )?))),
         }
     }
@@ -515,6 +526,23 @@ impl Options {
         self.retry_for
             .as_deref()
             .map_or(Ok(Duration::from_secs(600)), |t| duration("--retry-for", t))
+    }
+
+    pub fn copy(&self) -> Result<CopyOptions, Failure> {
+        let readers = match self.snapshot_readers {
+            None => CopyOptions::default().readers,
+            Some(readers @ 1..=64) => readers,
+            Some(other) => {
+                return Err(Failure::usage(format!(
+                    "--snapshot-readers {other}: between 1 and 64"
+                )));
+            }
+        };
+        let rate = match self.snapshot_rate {
+            Some(0) => return Err(Failure::usage("--snapshot-rate 0: at least 1 row a second")),
+            rate => rate,
+        };
+        Ok(CopyOptions { readers, rate })
     }
 
     pub fn workers(&self) -> Result<u32, Failure> {

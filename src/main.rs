@@ -42,6 +42,7 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
         | Command::Check(options)
         | Command::Status(options)
         | Command::Wait(options)
+        | Command::Snapshot(options)
         | Command::Skip(options)
         | Command::Readers(options) => options,
         Command::Conflicts(conflicts) => conflicts.options(),
@@ -68,6 +69,7 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Check(_) => commands::check::run(&options).await,
             Command::Status(_) => commands::status::run(&options).await,
             Command::Wait(_) => commands::wait::run(&options).await,
+            Command::Snapshot(_) => commands::snapshot::run(&options).await,
             Command::Skip(_) => commands::skip::run(&options).await,
             Command::Conflicts(asked) => commands::conflicts::run(&options, &asked.action).await,
             Command::Readers(_) => commands::readers::run(&options).await,

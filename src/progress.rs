@@ -6,7 +6,7 @@ use std::{
 };
 
 use binferry_apply::Progress as Applied;
-use binferry_capture::stream::Progress as Captured;
+use binferry_capture::{snapshot::CopyProgress, stream::Progress as Captured};
 use indicatif::{HumanBytes, HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 use tokio::{sync::watch, time::interval};
 use tracing::info;
@@ -60,10 +60,39 @@ impl Stage for Captured {
             );
         }
         match self.connected {
+            true if !self.copies.is_empty() => copies(&self.copies),
             true => format!("{}:{} {}", self.file, self.position, HumanBytes(self.bytes)),
             false => "not connected".to_owned(),
         }
     }
+}
+
+/// How far the tables are that are being copied, with the time that is left at the present rate.
+fn copies(copies: &[CopyProgress]) -> String {
+    let one = |copy: &CopyProgress| {
+        let mut text = format!(
+            "{}.{} {}/~{} rows",
+            copy.database,
+            copy.table,
+            HumanCount(copy.rows),
+            HumanCount(copy.estimated_rows.max(copy.rows)),
+        );
+        let bytes = copy.estimated_bytes.checked_div(copy.estimated_rows.max(1));
+        if let Some(bytes) = bytes.and_then(|bytes| bytes.checked_mul(copy.rows)) {
+            text += &format!(" {}", HumanBytes(bytes));
+        }
+        let seconds = copy
+            .since
+            .map_or(0.0, |since| since.elapsed().as_secs_f64());
+        let fresh = copy.rows.saturating_sub(copy.rows_before) as f64;
+        if seconds > 1.0 && fresh > 0.0 {
+            let missing = copy.estimated_rows.saturating_sub(copy.rows) as f64;
+            text += &format!(", {} s left", (missing * seconds / fresh) as u64);
+        }
+        text
+    };
+    let texts: Vec<String> = copies.iter().map(one).collect();
+    format!("copying {}", texts.join("; "))
 }
 
 impl Stage for Applied {

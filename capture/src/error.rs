@@ -13,6 +13,7 @@ use binferry_transport::error::LogError;
 use crate::decode::DecodeError;
 use crate::files::FileError;
 use crate::preflight::Finding;
+use crate::snapshot::error::SnapshotError;
 use crate::stream::error::StreamError;
 
 /// An ERR packet of the server.
@@ -38,6 +39,8 @@ pub enum CaptureError {
     Stream(#[from] StreamError),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -232,6 +235,7 @@ impl Fault for CaptureError {
             Self::Decode(error) => error.kind(),
             Self::Stream(error) => error.kind(),
             Self::File(error) => error.kind(),
+            Self::Snapshot(error) => error.kind(),
             Self::Log(error) => error.kind(),
         }
     }
@@ -243,6 +247,7 @@ impl Fault for CaptureError {
             Self::Decode(error) => error.hint(),
             Self::Stream(error) => error.hint(),
             Self::File(error) => error.hint(),
+            Self::Snapshot(error) => error.hint(),
             Self::Log(error) => error.hint(),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! The way of a byte: [`client`] connects and frames packets, [`preflight`] checks that the source is fit, [`dump`] asks for
 //! the binlog by GTID set and yields verified events, [`files`] reads them from a backup's files instead, [`decode`] turns events into rows, and [`stream`] puts them into the log.
+//! [`snapshot`] copies the tables that are there already, beside the stream.
 
 pub mod client;
 pub mod decode;
@@ -12,4 +13,5 @@ pub mod files;
 pub mod fuzzing;
 pub mod preflight;
 pub mod retry;
+pub mod snapshot;
 pub mod stream;

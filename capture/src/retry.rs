@@ -30,6 +30,7 @@ pub fn verdict(error: &CaptureError) -> Verdict {
         | CaptureError::Decode(_)
         | CaptureError::Stream(_)
         | CaptureError::File(_)
+        | CaptureError::Snapshot(_)
         | CaptureError::Log(_) => Verdict::Stop,
     }
 }

@@ -64,9 +64,11 @@ pub fn options(options: &Options, until: Option<GtidSet>) -> Result<CaptureOptio
         filter: options.filter()?,
         from: options.from()?.map(|place| match place {
             Place::Earliest => From::Earliest,
+            Place::Snapshot => From::Snapshot,
             Place::Now => From::Now,
             Place::Set(set) => From::Set(set),
         }),
+        copy: options.copy()?,
         until,
         heartbeat: HEARTBEAT,
         retry_for: options.retry_for()?,

@@ -7,6 +7,7 @@ pub mod conflicts;
 pub mod readers;
 pub mod run;
 pub mod skip;
+pub mod snapshot;
 pub mod status;
 pub mod tail;
 pub mod wait;

@@ -24,6 +24,14 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
                 "site": s.site,
                 "server": s.server.to_string(),
                 "tables": s.filter,
+                "jobs": s.jobs.iter().map(|j| json!({"job": j.job.id.to_string(), "tables": j.job.tables, "planned": j.planned})).collect::<Vec<_>>(),
+                "copies": s.copies.iter().map(|c| json!({
+                    "database": c.table.database,
+                    "table": c.table.table,
+                    "rows": c.rows,
+                    "estimated_rows": c.estimated_rows,
+                    "estimated_bytes": c.estimated_bytes,
+                })).collect::<Vec<_>>(),
                 "counts": counts(&heartbeats, s.incarnation),
                 "prepared": s.prepared.iter().map(|p| json!({"xid": p.xid.to_string(), "gtid": p.gtid.to_string(), "offset": p.first.0})).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
@@ -133,6 +141,22 @@ fn page(status: &Value) -> String {
             for (name, count) in counts["counts"].as_object().into_iter().flatten() {
                 page += &format!("    {name:<32} {count}\n");
             }
+        }
+        for job in site["jobs"].as_array().into_iter().flatten() {
+            page += &format!(
+                "  copy   of {}, job {}\n",
+                text(&job["tables"]),
+                text(&job["job"])
+            );
+        }
+        for copy in site["copies"].as_array().into_iter().flatten() {
+            page += &format!(
+                "  table  {}.{} {} of about {} rows\n",
+                text(&copy["database"]),
+                text(&copy["table"]),
+                copy["rows"],
+                copy["estimated_rows"]
+            );
         }
         for prepared in site["prepared"].as_array().into_iter().flatten() {
             page += &format!(

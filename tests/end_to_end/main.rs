@@ -23,6 +23,7 @@ mod mariadb_xa;
 mod payload;
 mod refusals;
 mod schema_changes;
+mod snapshot;
 mod sources;
 mod standby;
 mod to_mariadb;

@@ -6,7 +6,7 @@ use binferry_servers::{MySql, database, pair};
 use crate::{binferry::Pipeline, judge};
 
 /// (column definition, values as SQL)
-const COLUMNS: &[(&str, &[&str])] = &[
+pub const COLUMNS: &[(&str, &[&str])] = &[
     ("TINYINT", &["-128", "127"]),
     ("TINYINT UNSIGNED", &["0", "255"]),
     ("SMALLINT", &["-32768", "32767"]),

@@ -90,6 +90,12 @@ pub trait Log: Send + Sync + std::fmt::Debug {
     async fn schema(&self, fingerprint: Fingerprint) -> Result<Option<String>, LogError>;
     async fn register(&self, name: &str, needs: Offset) -> Result<(), LogError>;
     async fn registrations(&self) -> Result<Vec<Registration>, LogError>;
+    /// Leaves a request for the log's capture, which may run anywhere, or not at all now. Durable on return.
+    async fn request(&self, id: Uuid, text: &str) -> Result<(), LogError>;
+    /// What nobody has answered yet, in the order of the ids.
+    async fn requests(&self) -> Result<Vec<(Uuid, String)>, LogError>;
+    /// Takes a request away; one that is not there is no error.
+    async fn answered(&self, id: Uuid) -> Result<(), LogError>;
     /// False when there was none of that name.
     async fn unregister(&self, name: &str) -> Result<bool, LogError>;
 }

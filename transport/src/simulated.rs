@@ -140,6 +140,18 @@ impl Log for SimulatedLog {
         Ok(Vec::new())
     }
 
+    async fn request(&self, _: Uuid, _: &str) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    async fn requests(&self) -> Result<Vec<(Uuid, String)>, LogError> {
+        Ok(Vec::new())
+    }
+
+    async fn answered(&self, _: Uuid) -> Result<(), LogError> {
+        Ok(())
+    }
+
     async fn unregister(&self, _: &str) -> Result<bool, LogError> {
         Ok(false)
     }

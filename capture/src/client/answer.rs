@@ -154,7 +154,7 @@ fn number(from: &[u8]) -> Option<(u64, &[u8])> {
     ))
 }
 
-fn bytes(from: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn bytes(from: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = number(from)?;
     rest.split_at_checked(usize::try_from(length).ok()?)
 }

@@ -220,6 +220,17 @@ impl Frames {
     }
 
     /// The packet, or part of one, that `ready` found; empty when there is none.
+    /// The packet that `ready` found, which stays found; empty when there is none. (Not a part of one.)
+    pub(super) fn peek(&self) -> &[u8] {
+        match &self.found {
+            Some(found) => &self.buffer[found.clone()],
+            None if matches!(self.gathering, Gathering::Whole) => &self.gathered,
+            None => &[],
+        }
+    }
+
+    /// The same, for the last time.
+    #[inline]
     pub(super) fn take(&mut self) -> &[u8] {
         if let Some(found) = self.found.take() {
             return &self.buffer[found];

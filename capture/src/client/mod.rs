@@ -15,6 +15,7 @@ pub(crate) mod fuzzing;
 mod greeting;
 mod rsa;
 mod socket;
+mod statement;
 mod tls;
 
 use std::collections::HashMap;
@@ -35,6 +36,7 @@ use tokio_rustls::TlsConnector;
 pub use answer::Rows;
 pub(crate) use answer::{err, is_eof};
 pub(crate) use frame::{Lent, Parted};
+pub(crate) use statement::WireColumn;
 
 use crate::error::{CaptureError, Permanent, Transient};
 use crate::preflight::{Flavour, Version};

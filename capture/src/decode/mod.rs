@@ -55,6 +55,7 @@ pub use self::{
 
 #[cfg(test)]
 pub(crate) use self::ddl::definition_of;
+pub(crate) use self::plan::{Selected, expression};
 
 /// Whether this is a JSON document in its binary form.
 #[cfg(feature = "fuzzing")]

@@ -4,6 +4,8 @@
 //! row image: bitmap of NULLs among the columns that are there, least significant bit first | their values, in order, without padding
 //! ```
 
+mod selected;
+
 use binferry_schemas::{
     datum,
     row::{ColumnType, RowSchema, Width},
@@ -18,6 +20,8 @@ use super::{
     temporal,
     text::Encoding,
 };
+
+pub(crate) use selected::{Selected, expression};
 
 /// Made once for a table map; good for every row event that refers to it.
 #[derive(Debug)]
@@ -126,8 +130,7 @@ impl Labels {
     }
 
     #[inline]
-    fn put_enum(&self, out: &mut Vec<u8>, cursor: &mut Cursor<'_>) -> Read<()> {
-        let number = cursor.little_endian(self.bytes)?;
+    fn put_enum(&self, out: &mut Vec<u8>, number: u64) -> Read<()> {
         // 0 stands for a value that was none of the labels when it was written.
         match (number as usize)
             .checked_sub(1)
@@ -140,8 +143,7 @@ impl Labels {
     }
 
     #[inline]
-    fn put_set(&self, out: &mut Vec<u8>, cursor: &mut Cursor<'_>) -> Read<()> {
-        let bits = cursor.little_endian(self.bytes)?;
+    fn put_set(&self, out: &mut Vec<u8>, bits: u64) -> Read<()> {
         let labelled = self.labels.len();
         if labelled < 64 && bits >> labelled != 0 {
             // The number is an `int` of Avro's.
@@ -278,8 +280,10 @@ impl Decoder {
                 }
             }
             Self::Bytes(prefix) => datum::put_bytes(out, prefix.read(cursor)?),
-            Self::Enum(labels) => labels.put_enum(out, cursor)?,
-            Self::Set(labels) => labels.put_set(out, cursor)?,
+            Self::Enum(labels) => {
+                labels.put_enum(out, cursor.little_endian(labels.bytes)?)?;
+            }
+            Self::Set(labels) => labels.put_set(out, cursor.little_endian(labels.bytes)?)?,
             Self::Json => json::put(out, Prefix::Four.read(cursor)?)?,
             Self::ExpandedText(prefix, encoding) => {
                 mariadb::column(prefix.read(cursor)?, |text| encoding.put(out, text))?;
@@ -302,7 +306,7 @@ impl Decoder {
 }
 
 /// Where a row image is broken: the column, when one is.
-pub(super) struct ImageFlaw {
+pub(crate) struct ImageFlaw {
     column: Option<usize>,
     flaw: Flaw,
 }
@@ -311,6 +315,17 @@ impl ImageFlaw {
     pub(super) fn column(column: usize, flaw: Flaw) -> Self {
         let column = Some(column);
         Self { column, flaw }
+    }
+}
+
+impl ImageFlaw {
+    /// In words that follow the table's name.
+    pub(crate) fn describe(&self, schema: &RowSchema) -> String {
+        let Flaw(text) = self.flaw;
+        match self.column.and_then(|index| schema.columns.get(index)) {
+            Some(column) => format!("a value of its column {} {text}", column.name),
+            None => format!("a row of it {text}"),
+        }
     }
 }
 

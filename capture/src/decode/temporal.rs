@@ -70,12 +70,22 @@ impl Printed {
 #[inline]
 pub(super) fn put_date(out: &mut Vec<u8>, cursor: &mut Cursor<'_>) -> Read<()> {
     let packed = cursor.u24()?;
-    let (year, month, day) = (packed >> 9, (packed >> 5 & 15) as u8, (packed & 31) as u8);
+    put_day(
+        out,
+        packed >> 9,
+        (packed >> 5 & 15) as u8,
+        (packed & 31) as u8,
+    );
+    Ok(())
+}
+
+/// Appends the union of a DATE.
+#[inline]
+pub(super) fn put_day(out: &mut Vec<u8>, year: u32, month: u8, day: u8) {
     match days_from_civil(year as i32, month, day) {
         Some(days) => datum::put_date(out, days),
         None => Printed::new(format_args!("{year:04}-{month:02}-{day:02}")).put(out),
     }
-    Ok(())
 }
 
 #[inline]
@@ -89,6 +99,44 @@ pub(super) fn put_datetime(out: &mut Vec<u8>, cursor: &mut Cursor<'_>, fsp: u8) 
     let (year, month) = (year_month / 13, (year_month % 13) as u8);
     let [day, hour] = [packed >> 17, packed >> 12].map(|bits| (bits & 31) as u8);
     let [minute, second] = [packed >> 6, packed].map(|bits| (bits & 63) as u8);
+    put_parts(
+        out,
+        &Parts {
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+            micros,
+        },
+        fsp,
+    )
+}
+
+/// A date and a time of day.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Parts {
+    pub year: u32,
+    pub month: u8,
+    pub day: u8,
+    pub hour: u8,
+    pub minute: u8,
+    pub second: u8,
+    pub micros: u32,
+}
+
+/// Appends the union of a DATETIME.
+pub(super) fn put_parts(out: &mut Vec<u8>, parts: &Parts, fsp: u8) -> Read<()> {
+    let Parts {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        micros,
+    } = *parts;
     if hour > 23 || minute > 59 || second > 59 {
         return Err(Flaw("is a time of day that does not exist"));
     }

@@ -23,8 +23,8 @@ use binferry_schemas::{
     fingerprint::Fingerprint,
     gtid::{Gtid, GtidSet},
     record::{
-        Body, Change, Changes, ChangesBuffer, Counts, Ddl, ForeignKeys, TableRef, Transaction,
-        WriteSet,
+        Body, Change, Changes, ChangesBuffer, Counts, Ddl, DdlEffect, ForeignKeys, TableRef,
+        Transaction, WriteSet,
     },
 };
 use binferry_transport::{log::Log, session::Session};
@@ -32,6 +32,7 @@ use binferry_transport::{log::Log, session::Session};
 use self::counters::EventCounts;
 pub use self::{counters::Counters, definition::SourceSettings};
 use super::{account, error::StreamError, split};
+use crate::snapshot::desk::{Desk, Place, Received};
 use crate::{
     decode::{
         DecodeError, Decoded, GtidEvent, InnerEvent, MariaDbGtid, MariaDbXa, Payload, QueryEvent,
@@ -82,6 +83,8 @@ pub struct Assembly {
     since_us: u64,
     /// GTIDs that were appended; the session's fold follows when they are durable.
     appended: GtidSet,
+    /// Where readers of snapshots hand in what they have read.
+    desk: Desk,
 }
 
 /// What a table id means.
@@ -150,6 +153,7 @@ impl Assembly {
             events: EventCounts::new(),
             since_us: xa::now_us(),
             appended: GtidSet::new(),
+            desk: Desk::default(),
         }
     }
 
@@ -177,6 +181,38 @@ impl Assembly {
 
     pub fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    pub(crate) fn desk(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
+
+    /// Serves the desk, if there is something to do. Only between transactions.
+    pub(crate) async fn serve(
+        &mut self,
+        received: Received,
+        session: &mut Session,
+    ) -> Result<(), CaptureError> {
+        let place = Place {
+            file: &self.file,
+            position: self.position,
+            limit: self.limit,
+        };
+        self.desk
+            .turn(received, place, &self.appended, session)
+            .await
+    }
+
+    /// Whether the desk has something to do here.
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        self.desk.is_open()
+            && self.open.is_none()
+            && self.desk.has_work(Place {
+                file: &self.file,
+                position: self.position,
+                limit: self.limit,
+            })
     }
 
     /// Takes the next event of the dump. After an error, or dropped before its end, no other may be given.
@@ -618,6 +654,18 @@ impl Assembly {
             }
             open.captured = true;
             self.counters.row(operation);
+            if self.desk.is_watching() {
+                let newest = Changes {
+                    count: 1,
+                    encoded: &open.changes.encoded[mark..],
+                };
+                for change in newest.iter() {
+                    let change = change.map_err(|_| StreamError::Encoded)?;
+                    let images = [change.before, change.after];
+                    self.desk
+                        .touch(open.transaction.gtid, &mapped.reference, images);
+                }
+            }
             if open.changes.len() > self.limit {
                 open.spill((mapped, foreign_keys), mark, count, self.limit, session)
                     .await?;
@@ -692,6 +740,11 @@ impl Assembly {
                 };
                 if !open.changes.is_empty() {
                     open.send(false, session).await?;
+                }
+                let gtid = open.transaction.gtid;
+                self.desk.definition(gtid, concern.effect, &concern.tables);
+                if concern.effect == DdlEffect::Rename {
+                    self.desk.renamed(&concern.tables, session).await?;
                 }
                 let mut transaction = open.transaction.clone();
                 transaction.last = !goes_on;

@@ -9,7 +9,7 @@ use binferry_schemas::{
     address::Address,
     filter::TableFilter,
     gtid::{GtidSet, Uuid},
-    record::{FoldState, Start},
+    record::{FoldState, Over, SnapshotJob, Start},
 };
 use binferry_transport::{log::Log, resume::tail_state, session::Session};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use crate::{
     error::{CaptureError, Permanent},
     preflight::{self, Severity, SourceFacts, Wanted},
     retry::{Verdict, verdict},
+    snapshot::{self, error::SnapshotError},
 };
 
 /// How long, and how often, a transaction that only the log has is looked for at the source.
@@ -37,6 +38,7 @@ pub struct Attached {
     pub filter: TableFilter,
     pub settings: SourceSettings,
     pub server_id: u32,
+    pub server_uuid: Uuid,
     pub request: Wish,
 }
 
@@ -94,7 +96,7 @@ pub async fn attach(
     let facts = facts(connection, &before.set).await?;
     let base = match before.sites.is_empty() {
         true => {
-            if options.from == Some(From::Now) {
+            if let Some(From::Now | From::Snapshot) = options.from {
                 nothing_prepared(connection).await?;
             }
             first_base(options.from.as_ref(), &facts)?
@@ -108,13 +110,14 @@ pub async fn attach(
         choose_server_id(connection, options.server_id, log.id()).await?,
         log.id(),
     );
+    let job = job(options, &before, connection)?;
     let start = Start {
         site: options.site.clone(),
         server: facts.server_uuid,
         filter: options.filter.to_string(),
         base,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        job: None,
+        job,
     };
     let session = Session::start(log.clone(), start, options.session).await?;
     let state = session.state();
@@ -163,6 +166,7 @@ pub async fn attach(
         filter: options.filter.clone(),
         settings,
         server_id,
+        server_uuid: again.server_uuid,
         request,
     }))
 }
@@ -179,6 +183,36 @@ async fn source_settings(
         system_time_zone: text("zone"),
     };
     Ok((text("folds") != "0", settings))
+}
+
+/// The tables that a first start with `--from snapshot` copies, or one with more tables than the log has.
+fn job(
+    options: &CaptureOptions,
+    before: &FoldState,
+    connection: &Connection,
+) -> Result<Option<SnapshotJob>, CaptureError> {
+    let site = before.sites.iter().find(|site| site.site == options.site);
+    if let Some(site) = site
+        && connection.is_mariadb()
+        && (!site.jobs.is_empty() || !site.copies.is_empty())
+    {
+        return Err(SnapshotError::Source { kind: "MariaDB" }.into());
+    }
+    if options.from != Some(From::Snapshot) {
+        return Ok(None);
+    }
+    let logged = match site {
+        None => None,
+        Some(site) => match site.filter.parse::<TableFilter>() {
+            Ok(logged) if !options.filter.within(&logged) => Some(logged),
+            _ => return Ok(None),
+        },
+    };
+    if connection.is_mariadb() {
+        return Err(SnapshotError::Source { kind: "MariaDB" }.into());
+    }
+    let job = snapshot::job(&options.filter, logged.as_ref(), Over::Nothing);
+    Ok(Some(job))
 }
 
 /// What the source says, read after the log was. A server sends a transaction to its replicas a moment before it is in gtid_executed, and
@@ -232,7 +266,7 @@ fn first_base(from: Option<&From>, facts: &SourceFacts) -> Result<GtidSet, Strea
             purged: facts.purged.clone(),
         }),
         Some(From::Earliest) => Ok(facts.purged.clone()),
-        Some(From::Now) => Ok(facts.executed.clone()),
+        Some(From::Now | From::Snapshot) => Ok(facts.executed.clone()),
         Some(From::Set(set)) => {
             let unknown = facts.errant(set);
             if !unknown.is_empty() {
@@ -255,7 +289,10 @@ pub(super) fn same_stream(options: &CaptureOptions, state: &FoldState) -> Result
             .filter
             .parse()
             .is_ok_and(|logged: TableFilter| options.filter.within(&logged));
-        if !covered {
+        // What the log lacks is copied.
+        let copied =
+            options.from == Some(From::Snapshot) && site.filter.parse::<TableFilter>().is_ok();
+        if !covered && !copied {
             return Err(StreamError::FilterWidened {
                 logged: site.filter.clone(),
                 wanted: options.filter.to_string(),

@@ -154,7 +154,7 @@ fn first_base(from: Option<&From>, heads: &[Head]) -> Result<GtidSet, FileError>
             previous,
         }),
         Some(From::Earliest) => Ok(previous),
-        Some(From::Now) => Err(FileError::FromNow),
+        Some(From::Now | From::Snapshot) => Err(FileError::FromNow),
         Some(From::Set(set)) => Ok(set.clone()),
     }
 }

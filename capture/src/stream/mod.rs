@@ -16,7 +16,7 @@ mod history;
 #[cfg(test)]
 mod order_tests;
 mod semi_sync;
-mod split;
+pub(crate) mod split;
 
 use std::{
     convert::Infallible,
@@ -28,7 +28,7 @@ use std::{
 use binferry_schemas::{
     address::Address,
     filter::TableFilter,
-    gtid::{Gtid, GtidSet},
+    gtid::{Gtid, GtidSet, Uuid},
     source::SourceAddress,
 };
 use binferry_transport::{
@@ -37,7 +37,7 @@ use binferry_transport::{
 };
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, interval},
+    time::{Interval, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -51,6 +51,8 @@ use crate::{
     retry::{Verdict, backoff, verdict},
 };
 use assembly::{Assembly, Counters, Progressed, SourceSettings};
+
+use crate::snapshot::{self, CopyOptions, CopyProgress, desk::Received};
 use events::{Events, Filled};
 
 pub use attach_files::compare_with;
@@ -61,6 +63,9 @@ pub use events::Extent;
 pub enum From {
     /// The source's first transaction; refused by default when the source has purged it.
     Earliest,
+    /// The tables are copied; what the source has executed counts as present. In a log that has fewer tables than are asked for, those that
+    /// it lacks are copied.
+    Snapshot,
     /// What the source has executed counts as present.
     Now,
     /// This set counts as present.
@@ -75,6 +80,8 @@ pub struct CaptureOptions {
     pub filter: TableFilter,
     /// For a first start only.
     pub from: Option<From>,
+    /// How tables are copied.
+    pub copy: CopyOptions,
     /// End when the log holds all of it.
     pub until: Option<GtidSet>,
     pub heartbeat: Duration,
@@ -102,6 +109,8 @@ pub struct Progress {
     pub connects: u64,
     /// While the log takes nothing: what has been read since is not durable.
     pub stall: Option<Stall>,
+    /// Tables that are being copied.
+    pub copies: Vec<CopyProgress>,
 }
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -171,6 +180,7 @@ async fn attempt(
                 log,
                 cancel,
                 progress,
+                copies: None,
             };
             let carried = carrying.carry(attached.files, attached.session).await?;
             return Ok(carried.held);
@@ -188,6 +198,7 @@ async fn attempt(
             .set);
     };
     info!(source = %connection.server(), log = %log.name(), server_id = attached.server_id, "capturing");
+    let copies = (!connection.is_mariadb()).then_some((server, attached.server_uuid));
     let dump = Dump::start(connection, &attached.request.as_request()).await;
     let carrying = Carrying {
         options,
@@ -196,6 +207,7 @@ async fn attempt(
         log,
         cancel,
         progress,
+        copies,
     };
     let carried = carrying.carry(dump, attached.session).await?;
     let (file, position) = {
@@ -221,6 +233,8 @@ struct Carrying<'a> {
     log: &'a Arc<dyn Log>,
     cancel: &'a CancellationToken,
     progress: &'a watch::Sender<Progress>,
+    /// The server out of which tables are copied.
+    copies: Option<(&'a Address, Uuid)>,
 }
 
 /// What an attempt has come to.
@@ -249,9 +263,13 @@ impl Carrying<'_> {
                     p.connects += 1;
                 });
                 let stall = session.stall();
+                let mut assembly = Assembly::new(self.filter.clone(), self.log.record_bytes())
+                    .with_settings(self.settings.clone());
+                let copying = self.copying(&session, &mut assembly);
                 tokio::select! {
                     biased;
-                    followed = self.follow(events, &mut session) => followed,
+                    followed = self.follow(events, &mut assembly, &mut session) => followed,
+                    error = copying => Err(error),
                     never = tell_stalls(stall, self.progress) => match never {},
                 }
             }
@@ -266,33 +284,83 @@ impl Carrying<'_> {
         })
     }
 
+    /// The copy of tables, beside the stream; for ever, or to its error.
+    fn copying(
+        &self,
+        session: &Session,
+        assembly: &mut Assembly,
+    ) -> impl Future<Output = CaptureError> + use<> {
+        let copying = self.copies.map(|(address, server_uuid)| {
+            let mut sites = session.state().sites.iter();
+            let site = sites.find(|site| site.site == self.options.site);
+            let beginning = snapshot::Beginning {
+                address: address.clone(),
+                server_uuid,
+                filter: self.filter.clone(),
+                options: self.options.copy,
+                jobs: site.map(|site| site.jobs.clone()).unwrap_or_default(),
+                copies: site.map(|site| site.copies.clone()).unwrap_or_default(),
+            };
+            snapshot::begin(beginning, self.log.clone(), self.progress, assembly.desk())
+        });
+        async move {
+            match copying {
+                Some(copying) => copying.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// While a table without a key opens its snapshot, no transaction may pass. `false`: cancelled.
+    async fn hold(
+        &self,
+        assembly: &mut Assembly,
+        session: &mut Session,
+        tick: &mut Interval,
+    ) -> Result<bool, CaptureError> {
+        while assembly.desk().is_holding() {
+            let received = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Ok(false),
+                received = assembly.desk().wait() => received,
+                _ = tick.tick() => {
+                    session.tick().await?;
+                    continue;
+                }
+            };
+            assembly.serve(received, session).await?;
+        }
+        Ok(true)
+    }
+
     /// One loop, in this order: stop, events, time. Answers whether it has ended inside a transaction.
     async fn follow<E: Events>(
         &self,
         mut events: E,
+        assembly: &mut Assembly,
         session: &mut Session,
     ) -> Result<bool, CaptureError> {
         let Self {
             options,
-            filter,
-            settings,
             log,
             cancel,
             progress,
+            ..
         } = self;
         let mut missing = options
             .until
             .as_ref()
             .map(|until| until.subtract(&session.state().set));
-        if missing.as_ref().is_some_and(GtidSet::is_empty) {
+        if missing.as_ref().is_some_and(GtidSet::is_empty) && !is_copying(session) {
             return Ok(false);
         }
-        let mut assembly =
-            Assembly::new(filter.clone(), log.record_bytes()).with_settings(settings.clone());
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut copies_due = false;
         loop {
+            if !self.hold(assembly, session, &mut tick).await? {
+                return Ok(false);
+            }
             let mut looked = 0u32;
             while let Some(event) = events.buffered()? {
                 let progressed = assembly.event(event, log, session).await?;
@@ -300,10 +368,16 @@ impl Carrying<'_> {
                     if let Progressed::Transaction(gtid) = progressed {
                         missing.pass(&gtid);
                     }
-                    if missing.is_empty() {
+                    if missing.is_empty() && !is_copying(session) {
                         session.flush().await?;
                         session.tell(assembly.counts());
-                        report(&assembly, events.extent(), progress, false);
+                        report(assembly, events.extent(), progress, false);
+                        return Ok(false);
+                    }
+                }
+                if assembly.is_due() {
+                    assembly.serve(Received::NOTHING, session).await?;
+                    if !self.hold(assembly, session, &mut tick).await? {
                         return Ok(false);
                     }
                 }
@@ -314,7 +388,7 @@ impl Carrying<'_> {
                 looked += 1;
                 if looked == LOOK_EVERY {
                     looked = 0;
-                    report(&assembly, events.extent(), progress, false);
+                    report(assembly, events.extent(), progress, false);
                     if cancel.is_cancelled() {
                         session.tell(assembly.counts());
                         return Ok(assembly.is_open());
@@ -326,7 +400,7 @@ impl Carrying<'_> {
             }
             // Nothing more lies in the buffer: what is whole goes to the log at once, so the load itself sets the size of a batch.
             session.flush().await?;
-            report(&assembly, events.extent(), progress, !assembly.is_open());
+            report(assembly, events.extent(), progress, !assembly.is_open());
             // One wait for bytes across all ticks, or the source's silence would never be long enough to be noticed.
             let mut filled = pin!(events.fill(assembly.is_open()));
             let filled = loop {
@@ -337,10 +411,20 @@ impl Carrying<'_> {
                         return Ok(assembly.is_open());
                     }
                     filled = &mut filled => break filled?,
+                    received = assembly.desk().wait(), if !assembly.is_open() => {
+                        assembly.serve(received, session).await?;
+                        session.flush().await?;
+                    }
                     _ = tick.tick() => {
                         session.tell(assembly.counts());
                         session.tick().await?;
                         assembly.copy_old(log, session).await?;
+                        if missing.as_ref().is_some_and(GtidSet::is_empty)
+                            && !assembly.is_open()
+                            && !is_copying(session)
+                        {
+                            return Ok(false);
+                        }
                     }
                 }
             };
@@ -350,12 +434,18 @@ impl Carrying<'_> {
         }
         session.tell(assembly.counts());
         events.end(assembly.is_open())?;
-        report(&assembly, events.extent(), progress, true);
+        report(assembly, events.extent(), progress, true);
         match missing {
             Some(missing) => Err(FileError::UntilMissing { missing }.into()),
             None => Ok(assembly.is_open()),
         }
     }
+}
+
+/// Whether the log lacks rows of tables that are to be copied.
+fn is_copying(session: &Session) -> bool {
+    let mut sites = session.state().sites.iter();
+    sites.any(|site| !site.jobs.is_empty() || !site.copies.is_empty())
 }
 
 /// Beside `follow`, which can't tell while it waits for room.

@@ -8,6 +8,7 @@
 //! 00000000000000000000.idx    its sparse index; advisory, can be deleted at any time
 //! schemas/0123456789abcdef.avsc
 //! readers/NAME
+//! requests/UUID              for the capture; the folder is there once somebody has asked
 //! ```
 //! `log.meta`:
 //! ```text
@@ -155,6 +156,10 @@ impl Layout {
 
     pub(crate) fn readers(&self) -> PathBuf {
         self.root.join("readers")
+    }
+
+    pub(crate) fn requests(&self) -> PathBuf {
+        self.root.join("requests")
     }
 
     pub(crate) fn segment(&self, first: u64) -> PathBuf {

@@ -15,6 +15,7 @@ mod layout;
 mod reader;
 mod recovery;
 mod registration;
+mod requests;
 mod retention;
 mod segment;
 mod task;
@@ -289,6 +290,21 @@ impl Log for EmbeddedLog {
     async fn registrations(&self) -> Result<Vec<Registration>, LogError> {
         let shared = self.shared.clone();
         blocking(move || registration::list(&shared.layout)).await
+    }
+
+    async fn request(&self, id: Uuid, text: &str) -> Result<(), LogError> {
+        let (shared, text) = (self.shared.clone(), text.to_owned());
+        blocking(move || requests::put(&shared.layout, id, &text)).await
+    }
+
+    async fn requests(&self) -> Result<Vec<(Uuid, String)>, LogError> {
+        let shared = self.shared.clone();
+        blocking(move || requests::list(&shared.layout)).await
+    }
+
+    async fn answered(&self, id: Uuid) -> Result<(), LogError> {
+        let shared = self.shared.clone();
+        blocking(move || requests::remove(&shared.layout, id)).await
     }
 
     async fn unregister(&self, name: &str) -> Result<bool, LogError> {

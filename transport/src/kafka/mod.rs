@@ -318,6 +318,18 @@ impl Log for KafkaLog {
         Ok(Vec::new())
     }
 
+    async fn request(&self, id: Uuid, text: &str) -> Result<(), LogError> {
+        self.shared.schemas.ask_for(id, Some(text)).await
+    }
+
+    async fn requests(&self) -> Result<Vec<(Uuid, String)>, LogError> {
+        self.shared.schemas.requests().await
+    }
+
+    async fn answered(&self, id: Uuid) -> Result<(), LogError> {
+        self.shared.schemas.ask_for(id, None).await
+    }
+
     async fn unregister(&self, _: &str) -> Result<bool, LogError> {
         Ok(false)
     }

@@ -1,16 +1,20 @@
-//! The row schemas: the compacted topic `NAME.schemas`, keyed by the fingerprint's 16 hexadecimal digits.
+//! The row schemas: the compacted topic `NAME.schemas`, keyed by the fingerprint's 16 hexadecimal digits. Requests to the capture lie there
+//! as well, under `request-UUID`, until a record without a value takes them away.
 //!
 //! The same schema may be written several times, by captures that start at once; it is the same text. What isn't a schema under its own
 //! fingerprint is not ours, and is left alone.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use binferry_schemas::fingerprint::{Fingerprint, rabin};
+use binferry_schemas::{
+    fingerprint::{Fingerprint, rabin},
+    gtid::Uuid,
+};
 use rdkafka::{
     Message, Offset as KafkaOffset, TopicPartitionList,
     config::FromClientConfigAndContext,
@@ -27,6 +31,8 @@ use crate::error::LogError;
 
 const READING: &str = "reading the schemas";
 const WRITING: &str = "writing a schema";
+const ASKING: &str = "writing a request";
+const REQUEST: &str = "request-";
 
 #[derive(Debug)]
 pub(super) struct Schemas {
@@ -39,6 +45,7 @@ pub(super) struct Schemas {
 #[derive(Default)]
 struct Known {
     texts: HashMap<Fingerprint, String>,
+    requests: BTreeMap<Uuid, String>,
     /// Read up to here.
     next: i64,
     /// Made for the first schema that is written.
@@ -92,7 +99,8 @@ impl Schemas {
         let offset = self
             .cluster
             .ask(WRITING, move |_| {
-                produce(&producer, &topic, fingerprint, &content)
+                let key = fingerprint.to_string();
+                produce(&producer, &topic, &key, Some(&content))
             })
             .await?;
         known.texts.insert(fingerprint, text.to_owned());
@@ -100,6 +108,34 @@ impl Schemas {
             known.next += 1;
         }
         Ok(())
+    }
+
+    /// Puts a request there, or takes it away.
+    pub(super) async fn ask_for(&self, id: Uuid, text: Option<&str>) -> Result<(), LogError> {
+        let mut known = self.known.lock().await;
+        let producer = match &known.producer {
+            Some(producer) => producer.clone(),
+            None => known.producer.insert(self.producer()?).clone(),
+        };
+        let (topic, content) = (self.topic.clone(), text.map(str::to_owned));
+        self.cluster
+            .ask(ASKING, move |_| {
+                produce(
+                    &producer,
+                    &topic,
+                    &format!("{REQUEST}{id}"),
+                    content.as_deref(),
+                )
+            })
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn requests(&self) -> Result<Vec<(Uuid, String)>, LogError> {
+        let mut known = self.known.lock().await;
+        self.read(&mut known).await?;
+        let requests = known.requests.iter();
+        Ok(requests.map(|(id, text)| (*id, text.clone())).collect())
     }
 
     /// Takes what the producer has to report while nothing is written: it would pile up.
@@ -133,22 +169,33 @@ impl Schemas {
     /// Reads what has come since the last time.
     async fn read(&self, known: &mut Known) -> Result<(), LogError> {
         let (topic, next) = (self.topic.clone(), known.next);
-        let (texts, end) = self
+        let (found, end) = self
             .cluster
             .ask(READING, move |cluster| consume(cluster, &topic, next))
             .await?;
-        known.texts.extend(texts);
+        known.texts.extend(found.texts);
+        for (id, text) in found.requests {
+            match text {
+                Some(text) => known.requests.insert(id, text),
+                None => known.requests.remove(&id),
+            };
+        }
         known.next = end;
         Ok(())
     }
 }
 
-type Texts = HashMap<Fingerprint, String>;
+#[derive(Default)]
+struct Texts {
+    texts: HashMap<Fingerprint, String>,
+    /// In the topic's order; `None`: taken away.
+    requests: Vec<(Uuid, Option<String>)>,
+}
 
 /// Everything from `next` to the topic's end as it is now.
 fn consume(cluster: &Cluster, topic: &str, next: i64) -> Result<(Texts, i64), RDKafkaErrorCode> {
     let (low, high) = cluster.bounds(topic)?;
-    let mut texts = HashMap::new();
+    let mut texts = Texts::default();
     // A topic that was made anew ends before what was read.
     let from = if next > high { low } else { next.max(low) };
     let mut next = from;
@@ -173,8 +220,9 @@ fn consume(cluster: &Cluster, topic: &str, next: i64) -> Result<(Texts, i64), RD
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
                 if let Some((fingerprint, text)) = schema_of(&message) {
-                    texts.insert(fingerprint, text);
+                    texts.texts.insert(fingerprint, text);
                 }
+                texts.requests.extend(request_of(&message));
                 next = message.offset() + 1;
                 if next >= high {
                     return Ok((texts, next));
@@ -203,6 +251,16 @@ fn schema_of(message: &impl Message) -> Option<(Fingerprint, String)> {
     (rabin(text.as_bytes()) == fingerprint).then_some((fingerprint, text))
 }
 
+fn request_of(message: &impl Message) -> Option<(Uuid, Option<String>)> {
+    let key = std::str::from_utf8(message.key()?).ok()?;
+    let id = key.strip_prefix(REQUEST)?.parse().ok()?;
+    let text = match message.payload() {
+        None => None,
+        Some(payload) => Some(String::from_utf8(payload.to_vec()).ok()?),
+    };
+    Some((id, text))
+}
+
 /// Where the record that is under way has come to.
 #[derive(Default)]
 struct Outcome(Mutex<Option<Result<i64, RDKafkaErrorCode>>>);
@@ -228,16 +286,13 @@ impl Deliveries for Outcome {
 fn produce(
     producer: &SchemaProducer,
     topic: &str,
-    fingerprint: Fingerprint,
-    text: &str,
+    key: &str,
+    text: Option<&str>,
 ) -> Result<i64, RDKafkaErrorCode> {
     let outcome = producer.context().deliveries.clone();
     *outcome.lock() = None;
-    let key = fingerprint.to_string();
-    let record = BaseRecord::with_opaque_to(topic, 0)
-        .partition(0)
-        .key(&key)
-        .payload(text);
+    let mut record = BaseRecord::with_opaque_to(topic, 0).partition(0).key(key);
+    record.payload = text;
     producer
         .send(record)
         .map_err(|(error, _)| code_of(&error))?;

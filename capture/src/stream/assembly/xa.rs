@@ -10,8 +10,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use binferry_schemas::record::{
-    Body, Prepared, Record, Transaction, WriteSet, XaEnd, XaPrepared, Xid,
+use binferry_schemas::{
+    gtid::Gtid,
+    record::{Body, Prepared, Record, Transaction, WriteSet, XaEnd, XaPrepared, Xid},
 };
 use binferry_transport::{error::LogError, log::Log, session::Session, strangers::head_of};
 
@@ -19,6 +20,7 @@ use super::{Assembly, Progressed};
 use crate::{
     decode::{XaPrepare, XaVerb},
     error::CaptureError,
+    snapshot::desk::Desk,
     stream::error::StreamError,
 };
 
@@ -27,7 +29,7 @@ const SHARE: u32 = 4;
 
 /// What the chunks of a prepared transaction are read back for.
 enum Again<'a> {
-    Commit(&'a Transaction),
+    Commit(&'a Transaction, &'a mut Desk),
     Copy { at_us: u64 },
 }
 
@@ -109,8 +111,13 @@ impl Assembly {
                 open.transaction.xa_end = Some(XaEnd { xid, committed });
                 if committed {
                     self.counters.xa_committed += 1;
-                    open.captured =
-                        again(&prepared, Again::Commit(&open.transaction), log, session).await?;
+                    open.captured = again(
+                        &prepared,
+                        Again::Commit(&open.transaction, &mut self.desk),
+                        log,
+                        session,
+                    )
+                    .await?;
                 } else {
                     self.counters.xa_rolled_back += 1;
                     open.send(true, session).await?;
@@ -180,7 +187,7 @@ impl Assembly {
 /// Reads the chunks of a prepared transaction, one after the other, and appends them again. Answers whether they hold a change.
 async fn again(
     prepared: &Prepared,
-    what: Again<'_>,
+    mut what: Again<'_>,
     log: &Arc<dyn Log>,
     session: &mut Session,
 ) -> Result<bool, CaptureError> {
@@ -230,6 +237,9 @@ async fn again(
                 continue;
             }
             changes |= write_set.changes.count > 0;
+            if let Again::Commit(of, desk) = &mut what {
+                touch(of.gtid, &write_set, desk)?;
+            }
             newest = Some((header.incarnation, header.sequence));
             session
                 .append(what.body(&prepared.xid, write_set, last))
@@ -245,10 +255,31 @@ async fn again(
     }
 }
 
+/// The keys of an XA transaction count where it commits, wherever it was prepared.
+fn touch(gtid: Gtid, write_set: &WriteSet<'_>, desk: &mut Desk) -> Result<(), StreamError> {
+    if !desk.is_watching() {
+        return Ok(());
+    }
+    let mut cut = false;
+    for change in &write_set.changes {
+        let change = change.map_err(|_| StreamError::Encoded)?;
+        let Some(table) = write_set.tables.get(change.table as usize) else {
+            continue;
+        };
+        // Its fragments may lie in several chunks.
+        match change.more || cut {
+            true => desk.touch_blindly(gtid, table),
+            false => desk.touch(gtid, table, [change.before, change.after]),
+        }
+        cut = change.more;
+    }
+    Ok(())
+}
+
 impl Again<'_> {
     fn body<'a>(&self, xid: &Xid, write_set: WriteSet<'a>, last: bool) -> Body<'a> {
         match self {
-            Self::Commit(of) => Body::WriteSet(WriteSet {
+            Self::Commit(of, _) => Body::WriteSet(WriteSet {
                 transaction: Transaction {
                     chunk: write_set.transaction.chunk,
                     last,

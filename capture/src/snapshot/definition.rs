@@ -1,0 +1,387 @@
+//! A table's definition, as its copy needs it: the row schema that its table maps have, the key by which it is cut, and the statements
+//! that make it.
+//!
+//! The row schema must be the one that the stream would make of a table map: same columns, same types, same fingerprint. It is read out of
+//! `information_schema`; a test compares the two for every type.
+
+use binferry_schemas::{
+    fingerprint::Fingerprint,
+    record::CopyState,
+    row::{Column, ColumnType, KeyPart, RowSchema, Width},
+};
+
+use super::{error::SnapshotError, sql};
+use crate::{
+    client::{Connection, Rows},
+    error::CaptureError,
+};
+
+/// A table by name.
+pub type Name = (String, String);
+
+/// What [`read`] has found.
+#[derive(Debug)]
+pub(super) struct Definition {
+    pub schema: RowSchema,
+    pub text: String,
+    pub fingerprint: Fingerprint,
+    pub key: Key,
+    pub create_database: String,
+    pub create_table: String,
+    pub estimated_rows: u64,
+    pub estimated_bytes: u64,
+    /// A foreign key that changes rows of the table without a word in the binlog.
+    pub cascade: Option<String>,
+}
+
+/// The key by which a table is cut; without columns: none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Key {
+    pub name: String,
+    /// Places in the row schema, in the key's order.
+    pub columns: Vec<usize>,
+}
+
+impl Definition {
+    pub fn key_names(&self) -> Vec<String> {
+        let name = |&at: &usize| self.schema.columns[at].name.clone();
+        self.key.columns.iter().map(name).collect()
+    }
+
+    /// Whether a copy that was cut by a key of an older definition can go on: the same columns, with the same types.
+    pub fn goes_on(&self, copy: &CopyState, older: &RowSchema) -> bool {
+        let types = |schema: &RowSchema| -> Option<Vec<ColumnType>> {
+            let find = |name: &String| schema.columns.iter().find(|c| c.name == *name);
+            copy.key
+                .iter()
+                .map(|name| Some(find(name)?.ty.clone()))
+                .collect()
+        };
+        let (then, now) = (types(older), types(&self.schema));
+        self.key_names() == copy.key && then.is_some() && then == now
+    }
+}
+
+fn text(rows: &Rows, row: usize, column: &str) -> String {
+    rows.value(row, column).unwrap_or_default()
+}
+
+fn number(rows: &Rows, row: usize, column: &str) -> u64 {
+    rows.value(row, column)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0)
+}
+
+/// The first table behind `after` in the order of the names as bytes for which `wanted` holds.
+pub(super) async fn next_table(
+    connection: &mut Connection,
+    after: Option<&Name>,
+    wanted: impl Fn(&str, &str) -> bool,
+) -> Result<Option<Name>, CaptureError> {
+    let rows = connection
+        .query(
+            "SELECT TABLE_SCHEMA AS d, TABLE_NAME AS t FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' \
+             AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')",
+        )
+        .await?;
+    let names = (0..rows.rows.len()).map(|row| (text(&rows, row, "d"), text(&rows, row, "t")));
+    Ok(names
+        .filter(|name| after.is_none_or(|after| after < name) && wanted(&name.0, &name.1))
+        .min())
+}
+
+/// `None`: there is no such table.
+pub(super) async fn read(
+    connection: &mut Connection,
+    (database, table): &Name,
+) -> Result<Option<Definition>, CaptureError> {
+    let name = format!("{}.{}", sql::quoted(database), sql::quoted(table));
+    let which = format!(
+        "TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+        sql::string(database),
+        sql::string(table)
+    );
+    let tables = connection
+        .query(&format!(
+            "SELECT ENGINE AS e, TABLE_ROWS AS r, DATA_LENGTH AS b FROM information_schema.TABLES WHERE {which} AND TABLE_TYPE = 'BASE TABLE'"
+        ))
+        .await?;
+    if tables.rows.is_empty() {
+        return Ok(None);
+    }
+    let refuse = |problem: String| SnapshotError::Table {
+        database: database.clone(),
+        table: table.clone(),
+        problem,
+    };
+    let engine = text(&tables, 0, "e");
+    if !engine.eq_ignore_ascii_case("InnoDB") {
+        return Err(refuse(format!(
+            "its engine is {engine}: only what InnoDB shows is in the binlog before it is seen"
+        ))
+        .into());
+    }
+    let columns = connection
+        .query(&format!(
+            "SELECT COLUMN_NAME AS n, DATA_TYPE AS d, COLUMN_TYPE AS t, IS_NULLABLE AS nullable, EXTRA AS x, \
+             CHARACTER_OCTET_LENGTH AS o, NUMERIC_PRECISION AS p, NUMERIC_SCALE AS s, DATETIME_PRECISION AS f, c.ID AS c \
+             FROM information_schema.COLUMNS LEFT JOIN information_schema.COLLATIONS c USING (COLLATION_NAME) \
+             WHERE {which} ORDER BY ORDINAL_POSITION"
+        ))
+        .await?;
+    let mut schema = RowSchema {
+        database: database.clone(),
+        table: table.clone(),
+        columns: Vec::with_capacity(columns.rows.len()),
+    };
+    for row in 0..columns.rows.len() {
+        let name = text(&columns, row, "n");
+        let ty = column_type(&columns, row)
+            .map_err(|problem| refuse(format!("its column {name} {problem}")))?;
+        schema.columns.push(Column {
+            name,
+            ty,
+            nullable: text(&columns, row, "nullable") == "YES",
+            visible: !text(&columns, row, "x").contains("INVISIBLE"),
+            key: None,
+        });
+    }
+    // In the server's own order of the keys.
+    let indexes = connection.query(&format!("SHOW INDEX FROM {name}")).await?;
+    let key = choose_key(&mut schema, &indexes);
+    let cascades = connection
+        .query(&format!(
+            "SELECT CONSTRAINT_NAME AS c FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {} AND TABLE_NAME = {} \
+             AND (DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL'))",
+            sql::string(database),
+            sql::string(table)
+        ))
+        .await?;
+    // MySQL 9.6 and newer can run them above the engine, and then writes what they change.
+    let native = connection
+        .query("SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'")
+        .await?;
+    let logged = native
+        .value(0, "Value")
+        .is_some_and(|value| value.eq_ignore_ascii_case("OFF"));
+    let create_table = connection
+        .query(&format!("SHOW CREATE TABLE {name}"))
+        .await?;
+    let create_database = connection
+        .query(&format!("SHOW CREATE DATABASE {}", sql::quoted(database)))
+        .await?;
+    let (text, fingerprint) = schema.to_avro();
+    Ok(Some(Definition {
+        schema,
+        text,
+        fingerprint,
+        key,
+        create_database: create_database
+            .value(0, "Create Database")
+            .unwrap_or_default(),
+        create_table: create_table.value(0, "Create Table").unwrap_or_default(),
+        estimated_rows: number(&tables, 0, "r"),
+        estimated_bytes: number(&tables, 0, "b"),
+        cascade: cascades.value(0, "c").filter(|_| !logged),
+    }))
+}
+
+/// The primary key, or the unique key with the fewest columns of those without NULLs, expressions and prefixes. As the server does, the
+/// first of these stands for a primary key where there is none: table maps say so.
+fn choose_key(schema: &mut RowSchema, indexes: &Rows) -> Key {
+    /// Of an index: its columns with their prefixes, and what it is good for.
+    struct Found {
+        key: Key,
+        prefixes: Vec<u32>,
+        promotes: bool,
+        fit: bool,
+    }
+    let mut found: Vec<Found> = Vec::new();
+    for row in 0..indexes.rows.len() {
+        if text(indexes, row, "Non_unique") != "0" {
+            continue;
+        }
+        let name = text(indexes, row, "Key_name");
+        if found.last().is_none_or(|found| found.key.name != name) {
+            found.push(Found {
+                key: Key {
+                    name,
+                    columns: Vec::new(),
+                },
+                prefixes: Vec::new(),
+                promotes: true,
+                fit: text(indexes, row, "Visible") != "NO",
+            });
+        }
+        let Some(found) = found.last_mut() else {
+            continue;
+        };
+        let column = indexes.value(row, "Column_name");
+        let at = column.and_then(|c| schema.columns.iter().position(|column| column.name == c));
+        let Some(at) = at else {
+            // An expression.
+            (found.promotes, found.fit) = (false, false);
+            continue;
+        };
+        let prefix = u32::try_from(number(indexes, row, "Sub_part")).unwrap_or(u32::MAX);
+        let column = &schema.columns[at];
+        // A float's text is not its value, and a descending part has another order.
+        let ordered = !matches!(
+            column.ty,
+            ColumnType::Float { .. }
+                | ColumnType::Json
+                | ColumnType::Geometry { .. }
+                | ColumnType::Vector { .. }
+        );
+        found.promotes &= !column.nullable && prefix == 0;
+        found.fit &= found.promotes && ordered && text(indexes, row, "Collation") != "D";
+        found.key.columns.push(at);
+        found.prefixes.push(prefix);
+    }
+    let primary = found
+        .iter()
+        .position(|found| found.key.name == "PRIMARY")
+        .or_else(|| found.iter().position(|found| found.promotes));
+    if let Some(primary) = primary {
+        let Found { key, prefixes, .. } = &found[primary];
+        for (position, (&at, &prefix)) in key.columns.iter().zip(prefixes).enumerate() {
+            schema.columns[at].key = Some(KeyPart {
+                position: position as u16,
+                prefix,
+            });
+        }
+    }
+    let fit = found.into_iter().enumerate().filter(|(_, found)| found.fit);
+    fit.min_by_key(|(at, found)| (Some(*at) != primary, found.key.columns.len()))
+        .map(|(_, found)| found.key)
+        .unwrap_or_default()
+}
+
+fn column_type(rows: &Rows, row: usize) -> Result<ColumnType, String> {
+    let full = text(rows, row, "t");
+    let unsigned = full.contains("unsigned");
+    let bytes = u32::try_from(number(rows, row, "o")).unwrap_or(u32::MAX);
+    let fsp = number(rows, row, "f") as u8;
+    let collation = u16::try_from(number(rows, row, "c")).unwrap_or(0);
+    let blob = |length_bytes| ColumnType::Blob { length_bytes };
+    let clob = |length_bytes| ColumnType::Text {
+        length_bytes,
+        collation,
+    };
+    let geometry = |kind| ColumnType::Geometry { kind };
+    let integer = |width| ColumnType::Integer { width, unsigned };
+    let name = text(rows, row, "d").to_ascii_lowercase();
+    Ok(match name.as_str() {
+        "tinyint" => integer(Width::Tiny),
+        "smallint" => integer(Width::Small),
+        "mediumint" => integer(Width::Medium),
+        "int" => integer(Width::Int),
+        "bigint" => integer(Width::Big),
+        "bit" => ColumnType::Bit {
+            bits: number(rows, row, "p") as u8,
+        },
+        "float" => ColumnType::Float { unsigned },
+        "double" => ColumnType::Double { unsigned },
+        "decimal" => ColumnType::Decimal {
+            precision: number(rows, row, "p") as u8,
+            scale: number(rows, row, "s") as u8,
+            unsigned,
+        },
+        "year" => ColumnType::Year,
+        "date" => ColumnType::Date,
+        "time" => ColumnType::Time { fsp },
+        "datetime" => ColumnType::DateTime { fsp },
+        "timestamp" => ColumnType::Timestamp { fsp },
+        "char" => ColumnType::Char { bytes, collation },
+        "varchar" => ColumnType::VarChar { bytes, collation },
+        "tinytext" => clob(1),
+        "text" => clob(2),
+        "mediumtext" => clob(3),
+        "longtext" => clob(4),
+        "binary" => ColumnType::Binary { bytes },
+        "varbinary" => ColumnType::VarBinary { bytes },
+        "tinyblob" => blob(1),
+        "blob" => blob(2),
+        "mediumblob" => blob(3),
+        "longblob" => blob(4),
+        "enum" => ColumnType::Enum {
+            labels: labels(&full)?,
+            collation,
+        },
+        "set" => ColumnType::Set {
+            labels: labels(&full)?,
+            collation,
+        },
+        "json" => ColumnType::Json,
+        "geometry" => geometry(0),
+        "point" => geometry(1),
+        "linestring" => geometry(2),
+        "polygon" => geometry(3),
+        "multipoint" => geometry(4),
+        "multilinestring" => geometry(5),
+        "multipolygon" => geometry(6),
+        "geomcollection" | "geometrycollection" => geometry(7),
+        "vector" => ColumnType::Vector {
+            dimension: inside(&full).and_then(|n| n.parse().ok()).unwrap_or(0),
+        },
+        _ => return Err(format!("has the type {name}, which is not known")),
+    })
+}
+
+fn inside(full: &str) -> Option<&str> {
+    full.split_once('(')?
+        .1
+        .rsplit_once(')')
+        .map(|(inside, _)| inside)
+}
+
+/// Out of `enum('a','it''s')`, as the server prints it: quotes doubled, backslashes and line ends escaped.
+fn labels(full: &str) -> Result<Vec<String>, String> {
+    let broken = || "has labels that cannot be read".to_owned();
+    let mut rest = inside(full).ok_or_else(broken)?.chars().peekable();
+    let mut labels = Vec::new();
+    while rest.next() == Some('\'') {
+        let mut label = String::new();
+        loop {
+            match rest.next().ok_or_else(broken)? {
+                '\'' if rest.peek() == Some(&'\'') => {
+                    rest.next();
+                    label.push('\'');
+                }
+                '\'' => break,
+                '\\' => label.push(match rest.next().ok_or_else(broken)? {
+                    'n' => '\n',
+                    'r' => '\r',
+                    '0' => '\0',
+                    other => other,
+                }),
+                // The server prints labels in utf8mb3, with this in the place of what that lacks.
+                '?' => return Err("has a label with a question mark, or a character beyond the basic plane: the server prints both alike".to_owned()),
+                other => label.push(other),
+            }
+        }
+        labels.push(label);
+        if rest.next().is_none() {
+            return Ok(labels);
+        }
+    }
+    Err(broken())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_read_as_the_server_prints_them() {
+        let read = |full: &str| labels(full);
+        assert_eq!(
+            read(r"enum('a','it''s','a\\b','x\ny','','ß(')").unwrap(),
+            ["a", "it's", "a\\b", "x\ny", "", "ß("]
+        );
+        assert!(read("enum('?')").is_err());
+        for broken in ["enum(", "enum('a", "enum('a',)", "enum(a)"] {
+            assert!(read(broken).is_err(), "{broken}");
+        }
+    }
+}

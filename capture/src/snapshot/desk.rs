@@ -1,0 +1,454 @@
+//! The stream's side of the copy: the desk at which readers of snapshots hand in what they have read.
+//!
+//! Data goes one way. A reader says that it is going to read (`Open`), reads, and hands the rows in (`Close`); the stream never waits for
+//! a reader, with the one exception that the rules demand: while a table without a key is read at once. The desk is served between
+//! transactions only, so that a window begins where whole transactions lie before it, and what is logged lies between them.
+//!
+//! - `Open` is answered with the GTIDs of all that has passed. From there on the desk keeps the keys that the stream touches.
+//! - `Close` brings the open set, the closing position and the rows. Once the stream has passed that position, the rows are logged, without
+//!   those whose key a transaction outside of the open set has touched; or the reader is told to read again.
+//! - Definition statements about the table, images that lack columns, and more keys than there is room for spoil a window.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use binferry_schemas::{
+    gtid::{Gtid, GtidSet},
+    record::{
+        Body, DdlEffect, Image, Over, Snapshot, SnapshotEnd, SnapshotJob, SnapshotStep, TableRef,
+        Window,
+    },
+};
+use binferry_transport::session::Session;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    definition::Name,
+    ranges::{Logged, Rows},
+    window::{Spoiled, Watch, What},
+};
+use crate::error::CaptureError;
+
+#[derive(Debug)]
+pub(super) enum Order {
+    Open {
+        what: What,
+        /// Of the table whose definitions count.
+        table: Option<Name>,
+        reply: oneshot::Sender<Opened>,
+    },
+    Close {
+        window: u64,
+        closed: Closed,
+        content: Content,
+        reply: oneshot::Sender<Verdict>,
+    },
+    /// Nothing comes of the window.
+    Drop { window: u64 },
+    /// A step that depends on nothing that was read.
+    Step {
+        step: SnapshotStep,
+        reply: oneshot::Sender<()>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub window: u64,
+    /// All that the stream has passed.
+    pub passed: GtidSet,
+    /// How many definition statements about the table have passed.
+    pub epoch: u64,
+}
+
+/// When the snapshot was open.
+#[derive(Debug, Clone)]
+pub(super) struct Closed {
+    pub open: GtidSet,
+    pub file: String,
+    pub position: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum Content {
+    Steps(Vec<SnapshotStep>),
+    Rows(Rows),
+    /// A table without a key, batch by batch.
+    Whole(mpsc::Receiver<Batch>),
+}
+
+/// Of a table without a key. A channel that closes before the end means that the reader has failed.
+#[derive(Debug)]
+pub(super) enum Batch {
+    Rows(Rows),
+    /// That was all. Logged before the stream goes on: from here on the table's changes count.
+    End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Logged {
+        rows: u64,
+        left_out: u64,
+        /// Of the next record.
+        chunk: u64,
+        /// Of the table whose copy has begun.
+        epoch: u64,
+    },
+    Again(Spoiled),
+}
+
+#[derive(Debug)]
+struct Pending {
+    window: u64,
+    closed: Closed,
+    content: Content,
+    reply: oneshot::Sender<Verdict>,
+}
+
+/// Where the stream is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub file: &'a str,
+    pub position: u64,
+    /// Bytes of a record.
+    pub limit: usize,
+}
+
+impl Place<'_> {
+    /// The numbers of binlog files rise, and may get longer.
+    fn has_passed(&self, closed: &Closed) -> bool {
+        let order = |file: &str, position| (file.len(), file.to_owned(), position);
+        order(self.file, self.position) >= order(&closed.file, closed.position)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    orders: Option<mpsc::Receiver<Order>>,
+    watches: HashMap<u64, Watch>,
+    pending: VecDeque<Pending>,
+    /// The window for which the stream waits.
+    held: Option<u64>,
+    next: u64,
+    /// Definition statements by table, and those that may be about any.
+    epochs: HashMap<Name, u64>,
+    any: u64,
+    /// Jobs that the stream itself has asked for.
+    wanted: Option<mpsc::UnboundedSender<SnapshotJob>>,
+}
+
+impl Desk {
+    pub(super) fn open_for(
+        &mut self,
+        orders: mpsc::Receiver<Order>,
+        wanted: mpsc::UnboundedSender<SnapshotJob>,
+    ) {
+        (self.orders, self.wanted) = (Some(orders), Some(wanted));
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.orders.is_some()
+    }
+
+    /// Whether somebody looks at the stream's changes.
+    #[inline]
+    pub(crate) fn is_watching(&self) -> bool {
+        !self.watches.is_empty()
+    }
+
+    /// The stream must not go on before the next order.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// There may be something to do.
+    #[inline]
+    pub(crate) fn has_work(&self, place: Place<'_>) -> bool {
+        let orders = self
+            .orders
+            .as_ref()
+            .is_some_and(|orders| !orders.is_empty());
+        orders || (self.pending.iter()).any(|pending| place.has_passed(&pending.closed))
+    }
+
+    /// Waits for an order, for [`turn_with`](Self::turn_with); for ever when there will be none.
+    pub(crate) async fn wait(&mut self) -> Received {
+        let received = match &mut self.orders {
+            Some(orders) => orders.recv().await,
+            None => None,
+        };
+        match received {
+            Some(order) => Received(Some(order)),
+            None => {
+                self.orders = None;
+                self.held = None;
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// A change of the stream, in one of its images.
+    pub(crate) fn touch(&mut self, gtid: Gtid, table: &TableRef, images: [Option<Image<'_>>; 2]) {
+        for watch in self.watches.values_mut() {
+            watch.touch(gtid, table, images);
+        }
+    }
+
+    /// Changes of a table that can't be looked into.
+    pub(crate) fn touch_blindly(&mut self, gtid: Gtid, table: &TableRef) {
+        for watch in self.watches.values_mut() {
+            watch.touch_blindly(gtid, table);
+        }
+    }
+
+    /// A definition statement of the stream, about captured tables.
+    pub(crate) fn definition(
+        &mut self,
+        gtid: Gtid,
+        effect: DdlEffect,
+        tables: &[(String, String)],
+    ) {
+        let any = effect == DdlEffect::Unknown
+            || tables
+                .iter()
+                .any(|(_, table)| table.is_empty() || table == crate::decode::ALL_TABLES);
+        match any {
+            true => self.any += 1,
+            false => {
+                for table in tables {
+                    *self.epochs.entry(table.clone()).or_default() += 1;
+                }
+            }
+        }
+        for watch in self.watches.values_mut() {
+            watch.definition(gtid, any, tables);
+        }
+    }
+
+    /// A RENAME comes. Where a table that is being copied, or waits for it, gets another name, its rows are not all in the log under the
+    /// new one: all tables that the statement names are copied (again), and the log says so before the statement.
+    pub(crate) async fn renamed(
+        &mut self,
+        tables: &[(String, String)],
+        session: &mut Session,
+    ) -> Result<(), CaptureError> {
+        let concerned = |(database, table): &(String, String)| {
+            let sites = &session.state().sites;
+            sites.iter().any(|site| {
+                let waits = site.jobs.iter().any(|job| job.awaits(database, table));
+                let copied = site
+                    .copies
+                    .iter()
+                    .any(|copy| (&copy.table.database, &copy.table.table) == (database, table));
+                waits || copied
+            })
+        };
+        if !self.is_open() || !tables.iter().any(concerned) {
+            return Ok(());
+        }
+        let quoted = tables.iter().map(|(database, table)| {
+            format!(
+                "{}.{}",
+                super::sql::quoted(database),
+                super::sql::quoted(table)
+            )
+        });
+        let filter = quoted.collect::<Vec<_>>().join(",");
+        let Ok(filter) = filter.parse() else {
+            return Ok(());
+        };
+        let job = super::job(&filter, None, Over::Remove);
+        append_step(SnapshotStep::Wanted(job.clone()), session).await?;
+        session.settled().await?;
+        if let Some(wanted) = &self.wanted {
+            let _ = wanted.send(job);
+        }
+        Ok(())
+    }
+
+    fn epoch(&self, table: Option<&Name>) -> u64 {
+        self.any
+            + table
+                .and_then(|table| self.epochs.get(table))
+                .copied()
+                .unwrap_or(0)
+    }
+
+    /// Takes the orders that are there, and logs what may be logged. Only between transactions; `passed` are all before this place.
+    pub(crate) async fn turn(
+        &mut self,
+        received: Received,
+        place: Place<'_>,
+        passed: &GtidSet,
+        session: &mut Session,
+    ) -> Result<(), CaptureError> {
+        let mut order = received.0;
+        loop {
+            if let Some(order) = order.take() {
+                self.order(order, passed, session).await?;
+            }
+            match self.orders.as_mut().map(mpsc::Receiver::try_recv) {
+                Some(Ok(next)) => order = Some(next),
+                _ => break,
+            }
+        }
+        let mut at = 0;
+        while at < self.pending.len() {
+            match place.has_passed(&self.pending[at].closed) {
+                false => at += 1,
+                true => {
+                    if let Some(pending) = self.pending.remove(at) {
+                        self.conclude(pending, place.limit, session).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn order(
+        &mut self,
+        order: Order,
+        passed: &GtidSet,
+        session: &mut Session,
+    ) -> Result<(), CaptureError> {
+        match order {
+            Order::Open { what, table, reply } => {
+                let window = self.next;
+                self.next += 1;
+                let mut all = session.state().set.clone();
+                all.union_with(passed);
+                let opened = Opened {
+                    window,
+                    passed: all,
+                    epoch: self.epoch(table.as_ref()),
+                };
+                // A reader that has gone needs no window.
+                if reply.send(opened).is_ok() {
+                    if let What::Whole(_) = what {
+                        self.held = Some(window);
+                    }
+                    self.watches.insert(window, Watch::new(what, table));
+                }
+            }
+            Order::Close {
+                window,
+                closed,
+                content,
+                reply,
+            } => {
+                self.held.take_if(|held| *held == window);
+                self.pending.push_back(Pending {
+                    window,
+                    closed,
+                    content,
+                    reply,
+                });
+            }
+            Order::Drop { window } => {
+                self.held.take_if(|held| *held == window);
+                self.watches.remove(&window);
+            }
+            Order::Step { step, reply } => {
+                append_step(step, session).await?;
+                session.settled().await?;
+                let _ = reply.send(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream has passed the window's close.
+    async fn conclude(
+        &mut self,
+        pending: Pending,
+        limit: usize,
+        session: &mut Session,
+    ) -> Result<(), CaptureError> {
+        let Pending {
+            window,
+            closed,
+            content,
+            reply,
+        } = pending;
+        let Some(watch) = self.watches.remove(&window) else {
+            return Ok(());
+        };
+        let left_out = match watch.conclude(&closed.open) {
+            Ok(left_out) => left_out,
+            Err(spoiled) => {
+                let _ = reply.send(Verdict::Again(spoiled));
+                return Ok(());
+            }
+        };
+        let stated = Window {
+            open: closed.open.to_string(),
+            file: closed.file.clone(),
+            position: closed.position,
+        };
+        let (mut logged, mut epoch) = (Logged::default(), 0);
+        match content {
+            Content::Steps(steps) => {
+                for mut step in steps {
+                    if let SnapshotStep::Begin(begin) = &mut step {
+                        begin.window = stated.clone();
+                        let table = &begin.table;
+                        epoch = self.epoch(Some(&(table.database.clone(), table.table.clone())));
+                    }
+                    append_step(step, session).await?;
+                }
+            }
+            Content::Rows(rows) => {
+                logged
+                    .rows(rows, &left_out, &stated, limit, session)
+                    .await?;
+            }
+            Content::Whole(mut rows) => {
+                let (nothing, mut copy) = (HashSet::new(), None);
+                loop {
+                    match rows.recv().await {
+                        Some(Batch::Rows(mut batch)) => {
+                            (batch.chunk, copy) = (logged.chunk, Some(batch.copy));
+                            logged
+                                .rows(batch, &nothing, &stated, limit, session)
+                                .await?;
+                            session.tick().await?;
+                        }
+                        Some(Batch::End) => break,
+                        None => return Ok(()),
+                    }
+                }
+                if let Some(copy) = copy {
+                    let end = SnapshotEnd {
+                        copy,
+                        rows: logged.rows,
+                        left_out: 0,
+                    };
+                    append_step(SnapshotStep::End(end), session).await?;
+                }
+            }
+        }
+        let _ = reply.send(Verdict::Logged {
+            rows: logged.rows,
+            left_out: logged.left_out,
+            chunk: logged.chunk,
+            epoch,
+        });
+        Ok(())
+    }
+}
+
+/// An order that was waited for.
+pub(crate) struct Received(Option<Order>);
+
+impl Received {
+    pub(crate) const NOTHING: Self = Self(None);
+}
+
+async fn append_step(step: SnapshotStep, session: &mut Session) -> Result<(), CaptureError> {
+    let at_us = super::now_us();
+    session
+        .append(Body::Snapshot(Snapshot { at_us, step }))
+        .await?;
+    Ok(())
+}

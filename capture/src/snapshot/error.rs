@@ -1,0 +1,62 @@
+//! What stops a copy.
+
+use binferry_schemas::fault::{Fault, Kind};
+
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error("the table {database}.{table} cannot be copied: {problem}")]
+    Table {
+        database: String,
+        table: String,
+        problem: String,
+    },
+    #[error(
+        "the table {database}.{table} cannot be copied: a foreign key of it cascades ({constraint}), which this source does not write to its binlog"
+    )]
+    Cascade {
+        database: String,
+        table: String,
+        constraint: String,
+    },
+    #[error(
+        "the table {database}.{table} has no key and is written all the time: none of {attempts} moments was quiet"
+    )]
+    Busy {
+        database: String,
+        table: String,
+        attempts: u32,
+    },
+    #[error("the copy of {database}.{table} cannot go on: {problem}")]
+    Resume {
+        database: String,
+        table: String,
+        problem: &'static str,
+    },
+    #[error("tables are copied out of MySQL servers only for now: this source is {kind}")]
+    Source { kind: &'static str },
+    #[error("the copy has ended without a word")]
+    Ended,
+}
+
+impl Fault for SnapshotError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Source { .. } | Self::Cascade { .. } => Kind::Configuration,
+            Self::Ended => Kind::Defect,
+            _ => Kind::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Table { .. } => "leave it out with --tables '…,!DATABASE.TABLE', or change it".into(),
+            Self::Cascade { .. } => {
+                "leave the table out with --tables, drop the constraint for the time of the copy, or use MySQL 9.6 or newer with innodb_native_foreign_keys = OFF".into()
+            }
+            Self::Busy { .. } => "give the table a primary key (an invisible one will do), or copy it in a quiet hour".into(),
+            Self::Resume { .. } => "copy the table again: binferry snapshot --tables DATABASE.TABLE".into(),
+            Self::Source { .. } => "begin with --from now or a GTID set, and copy the tables with the server's own tools".into(),
+            Self::Ended => return None,
+        })
+    }
+}

@@ -1,0 +1,363 @@
+//! One connection that reads: windows, definitions, and rows out of consistent snapshots. It takes no lock and writes nothing: its
+//! transactions are READ ONLY.
+
+use std::{sync::Arc, time::Duration};
+
+use binferry_schemas::{
+    address::Address,
+    gtid::{GtidSet, Uuid},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    definition::{Definition, Name},
+    desk::{Batch, Closed, Content, Opened, Order, Verdict},
+    error::SnapshotError,
+    keys::KeyLayout,
+    ranges::{RowBuffer, Rows},
+    sql,
+    window::What,
+};
+use crate::{
+    client::Connection,
+    decode::Selected,
+    error::{CaptureError, Permanent, Transient},
+};
+
+/// How long gtid_executed is waited for: a transaction is sent to replicas a moment before it is in there.
+const SETTLE: (Duration, u32) = (Duration::from_millis(5), 2_000);
+/// The session: text as it is stored, times in UTC, no mode that hides or changes anything.
+const SESSION: &str = "SET SESSION time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', character_set_results = NULL, \
+     transaction_isolation = 'REPEATABLE-READ', information_schema_stats_expiry = 0, net_write_timeout = 86400, \
+     sql_quote_show_create = 1, group_concat_max_len = 1048576";
+/// Rows that the snapshot can't show under the definition that was read (manual, "Server Error Message Reference"): no database, no table,
+/// no column, no index, or a definition that is newer than the snapshot.
+const REDEFINED: [u16; 6] = [1049, 1146, 1054, 1176, 1412, 1615];
+/// A batch of rows is at most about this much; one row more may come.
+pub(super) const BATCH: usize = 768 * 1024;
+/// Rows beyond a batch that are still read, before the connection is given up for it.
+const DRAIN: usize = 4 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Reader {
+    address: Address,
+    server_uuid: Uuid,
+    connection: Connection,
+    desk: mpsc::Sender<Order>,
+}
+
+/// What came of a look at a table.
+#[derive(Debug)]
+pub(super) enum Read<T> {
+    Rows(T),
+    /// The definition is not the one that was read.
+    Redefined,
+}
+
+impl Reader {
+    pub async fn open(
+        address: &Address,
+        server_uuid: Uuid,
+        desk: mpsc::Sender<Order>,
+    ) -> Result<Self, CaptureError> {
+        Ok(Self {
+            connection: connect(address, server_uuid).await?,
+            address: address.clone(),
+            server_uuid,
+            desk,
+        })
+    }
+
+    pub fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// After rows were left unread.
+    async fn reconnect(&mut self) -> Result<(), CaptureError> {
+        self.connection = connect(&self.address, self.server_uuid).await?;
+        Ok(())
+    }
+
+    pub async fn order(&self, order: Order) -> Result<(), CaptureError> {
+        self.desk
+            .send(order)
+            .await
+            .map_err(|_| SnapshotError::Ended.into())
+    }
+
+    /// Opens a window, and answers with the open set: it holds all that the stream has passed.
+    pub async fn window(
+        &mut self,
+        what: What,
+        table: Option<Name>,
+    ) -> Result<(Opened, GtidSet), CaptureError> {
+        let (reply, opened) = oneshot::channel();
+        self.order(Order::Open { what, table, reply }).await?;
+        let opened = opened.await.map_err(|_| SnapshotError::Ended)?;
+        for _ in 0..SETTLE.1 {
+            let executed = self
+                .connection
+                .query("SELECT @@GLOBAL.gtid_executed")
+                .await?;
+            let executed: GtidSet = executed
+                .single()
+                .unwrap_or_default()
+                .parse()
+                .map_err(|_| self.protocol("gtid_executed is no GTID set"))?;
+            if executed.contains_set(&opened.passed) {
+                return Ok((opened, executed));
+            }
+            tokio::time::sleep(SETTLE.0).await;
+        }
+        Err(Transient::AnotherServer {
+            server: self.connection.server().to_owned(),
+        }
+        .into())
+    }
+
+    fn protocol(&self, reason: &'static str) -> CaptureError {
+        Transient::Protocol {
+            server: self.connection.server().to_owned(),
+            reason,
+        }
+        .into()
+    }
+
+    /// Where the binlog ends. Needs REPLICATION CLIENT.
+    pub async fn close(&mut self, open: GtidSet) -> Result<Closed, CaptureError> {
+        // The older name is gone from 8.4 on, the newer one is not there before 8.2.
+        let status = match self.connection.query("SHOW BINARY LOG STATUS").await {
+            Err(CaptureError::Permanent(Permanent::Refused { error, .. }))
+                if error.code == 1064 =>
+            {
+                self.connection.query("SHOW MASTER STATUS").await?
+            }
+            other => other?,
+        };
+        let position = status.value(0, "Position").and_then(|p| p.parse().ok());
+        match (status.value(0, "File"), position) {
+            (Some(file), Some(position)) => Ok(Closed {
+                open,
+                file,
+                position,
+            }),
+            _ => Err(self.protocol("no binlog position")),
+        }
+    }
+
+    pub async fn hand_in(
+        &self,
+        window: u64,
+        closed: Closed,
+        content: Content,
+    ) -> Result<oneshot::Receiver<Verdict>, CaptureError> {
+        let (reply, verdict) = oneshot::channel();
+        self.order(Order::Close {
+            window,
+            closed,
+            content,
+            reply,
+        })
+        .await?;
+        Ok(verdict)
+    }
+
+    /// Opens a snapshot, and has the table's definition stand still in it: a definition statement that came before is in the binlog before
+    /// the close, one that comes later waits for our transaction.
+    pub async fn snapshot(
+        &mut self,
+        definition: &Definition,
+        open: GtidSet,
+    ) -> Result<Read<Closed>, CaptureError> {
+        self.connection
+            .query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            .await?;
+        let touch = format!(
+            "SELECT 1 FROM {}.{} LIMIT 0",
+            sql::quoted(&definition.schema.database),
+            sql::quoted(&definition.schema.table)
+        );
+        match self.connection.query(&touch).await {
+            Ok(_) => Ok(Read::Rows(self.close(open).await?)),
+            Err(error) if is_redefined(&error) => {
+                self.done().await?;
+                Ok(Read::Redefined)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub async fn done(&mut self) -> Result<(), CaptureError> {
+        self.connection.query("COMMIT").await.map(drop)
+    }
+
+    /// Rows behind `lower` out of the open snapshot, which ends with it: at most `limit`, and about as many as a batch holds. Whether there
+    /// are more behind them.
+    pub async fn rows(
+        &mut self,
+        definition: &Definition,
+        layout: &Arc<KeyLayout>,
+        lower: Option<&[u8]>,
+        limit: u64,
+    ) -> Result<Read<(RowBuffer, bool)>, CaptureError> {
+        let refuse = |problem| SnapshotError::Resume {
+            database: definition.schema.database.clone(),
+            table: definition.schema.table.clone(),
+            problem,
+        };
+        let values = match lower {
+            None => None,
+            Some(lower) => Some(
+                sql::key_values(layout.key_schema(), lower)
+                    .ok_or_else(|| refuse("the log's last key is not one of the table's"))?,
+            ),
+        };
+        let sql = sql::select(definition, values.as_deref(), limit)
+            .ok_or_else(|| refuse("the log's last key can't be written in SQL"))?;
+        let selected = Selected::new(&definition.schema);
+        let selecting = match self.connection.select(&sql).await {
+            Ok(selecting) => selecting,
+            Err(error) if is_redefined(&error) => {
+                self.done().await?;
+                return Ok(Read::Redefined);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut buffer = RowBuffer::default();
+        let (mut read, mut beyond) = (0_u64, 0);
+        loop {
+            let row = match self.connection.row(&selecting).await {
+                Ok(Some(row)) => row,
+                Ok(None) => break,
+                Err(error) if is_redefined(&error) => {
+                    self.done().await?;
+                    return Ok(Read::Redefined);
+                }
+                Err(error) => return Err(error),
+            };
+            read += 1;
+            if beyond > 0 || buffer.bytes() > BATCH {
+                beyond += row.len();
+                if beyond > DRAIN {
+                    self.reconnect().await?;
+                    return Ok(Read::Rows((buffer, true)));
+                }
+                continue;
+            }
+            push(
+                &mut buffer,
+                definition,
+                layout,
+                &selected,
+                &selecting.columns,
+                row,
+            )?;
+        }
+        self.done().await?;
+        Ok(Read::Rows((buffer, read == limit || beyond > 0)))
+    }
+
+    /// All rows out of the open snapshot, batch by batch, to `into`; answers when it has gone.
+    pub async fn whole(
+        &mut self,
+        definition: &Definition,
+        layout: &Arc<KeyLayout>,
+        copy: Uuid,
+        into: &mpsc::Sender<Batch>,
+    ) -> Result<Read<()>, CaptureError> {
+        let sql = sql::select(definition, None, 0).ok_or(SnapshotError::Ended)?;
+        let selected = Selected::new(&definition.schema);
+        let selecting = match self.connection.select(&sql).await {
+            Ok(selecting) => selecting,
+            Err(error) if is_redefined(&error) => {
+                self.done().await?;
+                return Ok(Read::Redefined);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut buffer = RowBuffer::default();
+        let batch = |buffer| {
+            Batch::Rows(Rows {
+                copy,
+                layout: layout.clone(),
+                chunk: 0,
+                lower: None,
+                upper: None,
+                buffer,
+            })
+        };
+        while let Some(row) = self.connection.row(&selecting).await? {
+            push(
+                &mut buffer,
+                definition,
+                layout,
+                &selected,
+                &selecting.columns,
+                row,
+            )?;
+            if buffer.bytes() > BATCH
+                && into.send(batch(std::mem::take(&mut buffer))).await.is_err()
+            {
+                self.reconnect().await?;
+                return Ok(Read::Rows(()));
+            }
+        }
+        // It has gone when the window was spoiled.
+        let _ = into.send(batch(buffer)).await;
+        let _ = into.send(Batch::End).await;
+        self.done().await?;
+        Ok(Read::Rows(()))
+    }
+}
+
+fn push(
+    buffer: &mut RowBuffer,
+    definition: &Definition,
+    layout: &KeyLayout,
+    selected: &Selected,
+    columns: &[crate::client::WireColumn],
+    row: &[u8],
+) -> Result<(), CaptureError> {
+    let refuse = |problem: String| SnapshotError::Table {
+        database: definition.schema.database.clone(),
+        table: definition.schema.table.clone(),
+        problem,
+    };
+    let pushed = buffer.push(
+        |datum| layout.of(datum),
+        |out| {
+            let row = selected.row(columns, row, out);
+            row.map_err(|flaw| refuse(flaw.describe(&definition.schema)))
+        },
+    )?;
+    match pushed {
+        true => Ok(()),
+        false => Err(refuse("a row of it has no key".to_owned()).into()),
+    }
+}
+
+async fn connect(address: &Address, server_uuid: Uuid) -> Result<Connection, CaptureError> {
+    let mut connection = Connection::open(address).await?;
+    connection.query(SESSION).await?;
+    // Behind one address may be several servers.
+    let uuid = connection
+        .query("SELECT @@GLOBAL.server_uuid")
+        .await?
+        .single();
+    if uuid.and_then(|uuid| uuid.parse().ok()) != Some(server_uuid) {
+        return Err(Transient::AnotherServer {
+            server: connection.server().to_owned(),
+        }
+        .into());
+    }
+    Ok(connection)
+}
+
+fn is_redefined(error: &CaptureError) -> bool {
+    match error {
+        CaptureError::Permanent(Permanent::Refused { error, .. }) => {
+            REDEFINED.contains(&error.code)
+        }
+        _ => false,
+    }
+}

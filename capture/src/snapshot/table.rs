@@ -1,0 +1,436 @@
+//! The copy of one table: range after range, each read in a window of its own while the one before waits for its place in the log.
+
+use std::{sync::Arc, time::Duration};
+
+use binferry_schemas::{
+    gtid::Uuid,
+    record::{
+        CopyState, ForeignKeys, GivenUp, Over, SnapshotBegin, SnapshotEnd, SnapshotGivenUp,
+        SnapshotStep, TableRef, Window,
+    },
+    row::RowSchema,
+};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info};
+
+use super::{
+    Shared,
+    definition::{self, Definition, Name},
+    desk::{Content, Order, Verdict},
+    error::SnapshotError,
+    keys::KeyLayout,
+    ranges::Rows,
+    reader::{BATCH, Read, Reader},
+    window::{Spoiled, What},
+};
+use crate::error::CaptureError;
+
+/// Tries at a table without a key.
+const QUIET_ATTEMPTS: u32 = 200;
+/// The reader's sql_mode, as a number.
+const ALLOW_INVALID_DATES: u64 = 1 << 25;
+const PAUSE: Duration = Duration::from_millis(50);
+/// Rows of a range.
+const ROWS_MAX: u64 = 50_000;
+
+/// A definition, and how many statements about the table had passed the stream before it was read.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub definition: Definition,
+    pub layout: Arc<KeyLayout>,
+    pub epoch: u64,
+}
+
+impl Loaded {
+    pub fn new(definition: Definition, epoch: u64) -> Self {
+        Self {
+            layout: Arc::new(KeyLayout::new(&definition)),
+            definition,
+            epoch,
+        }
+    }
+}
+
+/// How far a copy is, as its reader knows it.
+#[derive(Debug)]
+pub(super) struct TableCopy {
+    pub shared: Arc<Shared>,
+    pub state: CopyState,
+    pub left_out: u64,
+}
+
+/// A range that has been handed in.
+struct Waiting {
+    verdict: oneshot::Receiver<Verdict>,
+    lower: Option<Vec<u8>>,
+}
+
+/// The first record of a copy. The window is the desk's to fill in.
+pub(super) fn begin(
+    definition: &Definition,
+    job: Uuid,
+    over: Over,
+    replaces: Option<Uuid>,
+) -> SnapshotBegin {
+    const UTF8MB4: u16 = 255;
+    SnapshotBegin {
+        job,
+        copy: Uuid::new_v4(),
+        table: TableRef {
+            database: definition.schema.database.clone(),
+            table: definition.schema.table.clone(),
+            schema: definition.fingerprint,
+            foreign_keys: ForeignKeys::Unchecked,
+        },
+        over,
+        replaces,
+        create_database: definition.create_database.clone(),
+        create_table: definition.create_table.clone(),
+        sql_mode: ALLOW_INVALID_DATES,
+        collations: [UTF8MB4; 3],
+        time_zone: "+00:00".to_owned(),
+        key_name: definition.key.name.clone(),
+        key: definition.key_names(),
+        estimated_rows: definition.estimated_rows,
+        estimated_bytes: definition.estimated_bytes,
+        window: Window::default(),
+    }
+}
+
+/// As the fold has it after its first record.
+pub(super) fn begun(begin: &SnapshotBegin) -> CopyState {
+    CopyState {
+        job: begin.job,
+        copy: begin.copy,
+        table: begin.table.clone(),
+        key: begin.key.clone(),
+        over: begin.over,
+        next_chunk: 0,
+        upper: None,
+        rows: 0,
+        estimated_rows: begin.estimated_rows,
+        estimated_bytes: begin.estimated_bytes,
+        open: None,
+    }
+}
+
+impl TableCopy {
+    fn name(&self) -> Name {
+        (
+            self.state.table.database.clone(),
+            self.state.table.table.clone(),
+        )
+    }
+
+    /// Goes on until all rows are in the log, or the copy is given up. `loaded`: the definition with which it has just begun.
+    pub async fn run(mut self, loaded: Option<Loaded>) -> Result<(), CaptureError> {
+        let mut reader = self.shared.reader().await?;
+        let mut older: Option<RowSchema> = None;
+        let mut loaded = loaded;
+        if loaded.is_none() {
+            if self.state.is_complete() {
+                return self.end(&reader).await;
+            }
+            older = Some(self.logged_schema().await?);
+        }
+        loop {
+            let current = match loaded.take() {
+                Some(current) => current,
+                None => match self.load(&mut reader, older.as_ref()).await? {
+                    Some(current) => current,
+                    None => return Ok(()),
+                },
+            };
+            older = Some(current.definition.schema.clone());
+            let ended = match self.state.key.is_empty() {
+                true => self.whole(&mut reader, &current).await?,
+                false => self.ranges(&mut reader, &current).await?,
+            };
+            if ended {
+                self.shared.forget(&self.name());
+                info!(
+                    database = self.state.table.database,
+                    table = self.state.table.table,
+                    rows = self.state.rows,
+                    left_out = self.left_out,
+                    "table copied"
+                );
+                return Ok(());
+            }
+        }
+    }
+
+    /// The row schema in which the log has the last range.
+    async fn logged_schema(&self) -> Result<RowSchema, CaptureError> {
+        let text = self.shared.log.schema(self.state.table.schema).await?;
+        let schema = text.and_then(|text| RowSchema::from_avro(&text).ok());
+        schema.ok_or_else(|| {
+            SnapshotError::Resume {
+                database: self.state.table.database.clone(),
+                table: self.state.table.table.clone(),
+                problem: "the log lacks the row schema of its last range",
+            }
+            .into()
+        })
+    }
+
+    /// Reads the definition. When the copy can't go on with it, it is given up, and begins anew if the table is there. `None`: it is not.
+    async fn load(
+        &mut self,
+        reader: &mut Reader,
+        older: Option<&RowSchema>,
+    ) -> Result<Option<Loaded>, CaptureError> {
+        let name = self.name();
+        loop {
+            let (opened, open) = reader.window(What::Definitions, Some(name.clone())).await?;
+            let found = definition::read(reader.connection(), &name).await?;
+            let given_up = |reason, detail: &str| {
+                SnapshotStep::GivenUp(SnapshotGivenUp {
+                    copy: self.state.copy,
+                    reason,
+                    detail: detail.to_owned(),
+                })
+            };
+            let Some(definition) = found else {
+                let closed = reader.close(open).await?;
+                let step = given_up(GivenUp::Gone, "the table is not there any more");
+                let content = Content::Steps(vec![step]);
+                let verdict = reader.hand_in(opened.window, closed, content).await?;
+                if let Verdict::Logged { .. } = verdict.await.map_err(|_| SnapshotError::Ended)? {
+                    info!(
+                        database = name.0,
+                        table = name.1,
+                        "copy given up: the table is gone"
+                    );
+                    self.shared.forget(&name);
+                    return Ok(None);
+                }
+                continue;
+            };
+            self.shared.check(&definition)?;
+            let text = &definition.text;
+            self.shared
+                .log
+                .put_schema(definition.fingerprint, text)
+                .await?;
+            // A table that is read at once begins anew, unless nothing of it is in the log.
+            let fresh = self.state.next_chunk == 0 && self.state.open.is_none();
+            let keyed = !self.state.key.is_empty();
+            let goes_on = match older {
+                Some(older) if keyed => definition.goes_on(&self.state, older),
+                _ => definition.key_names() == self.state.key,
+            };
+            if goes_on && (keyed || fresh) {
+                reader
+                    .order(Order::Drop {
+                        window: opened.window,
+                    })
+                    .await?;
+                return Ok(Some(Loaded::new(definition, opened.epoch)));
+            }
+            let reason = match goes_on {
+                true => GivenUp::Interrupted,
+                false => GivenUp::Changed,
+            };
+            let begin = begin(
+                &definition,
+                self.state.job,
+                Over::Remove,
+                Some(self.state.copy),
+            );
+            let state = begun(&begin);
+            let steps = vec![
+                given_up(reason, "it begins anew"),
+                SnapshotStep::Begin(Box::new(begin)),
+            ];
+            let closed = reader.close(open).await?;
+            let verdict = reader
+                .hand_in(opened.window, closed, Content::Steps(steps))
+                .await?;
+            if let Verdict::Logged { epoch, .. } =
+                verdict.await.map_err(|_| SnapshotError::Ended)?
+            {
+                info!(
+                    database = name.0,
+                    table = name.1,
+                    ?reason,
+                    "copy begins anew"
+                );
+                (self.state, self.left_out) = (state, 0);
+                return Ok(Some(Loaded::new(definition, epoch)));
+            }
+        }
+    }
+
+    /// Whether all rows are in the log; otherwise the definition is another.
+    async fn ranges(&mut self, reader: &mut Reader, loaded: &Loaded) -> Result<bool, CaptureError> {
+        let Loaded {
+            definition,
+            layout,
+            epoch,
+        } = loaded;
+        let name = self.name();
+        let mut lower = self.state.upper.clone();
+        let mut limit = first_limit(definition);
+        let mut waiting: Option<Waiting> = None;
+        // Of the range that is read; `None` when there are no more.
+        let mut done = false;
+        loop {
+            if done {
+                let Some(last) = waiting.take() else {
+                    self.end(reader).await?;
+                    return Ok(true);
+                };
+                match self.settle(last).await? {
+                    Ok(()) => continue,
+                    Err((Spoiled::Definition, _)) => return Ok(false),
+                    Err((_, from)) => (lower, done) = (from, false),
+                }
+            }
+            let (opened, open) = reader
+                .window(What::Rows(layout.clone()), Some(name.clone()))
+                .await?;
+            let window = opened.window;
+            let mut read = None;
+            if opened.epoch == *epoch
+                && let Read::Rows(closed) = reader.snapshot(definition, open).await?
+                && let Read::Rows(rows) = reader
+                    .rows(definition, layout, lower.as_deref(), limit)
+                    .await?
+            {
+                read = Some((closed, rows));
+            }
+            if let Some(before) = waiting.take()
+                && let Err((spoiled, from)) = self.settle(before).await?
+            {
+                reader.order(Order::Drop { window }).await?;
+                if spoiled == Spoiled::Definition {
+                    return Ok(false);
+                }
+                lower = from;
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            let Some((closed, (buffer, more))) = read else {
+                reader.order(Order::Drop { window }).await?;
+                return Ok(false);
+            };
+            let rows = buffer.len() as u64;
+            if let Some(average) = (buffer.bytes() as u64).checked_div(rows) {
+                limit = (BATCH as u64 / average.max(1)).clamp(1, ROWS_MAX);
+            }
+            let upper = match more {
+                true => buffer.last_key().map(<[u8]>::to_vec),
+                false => None,
+            };
+            let content = Content::Rows(Rows {
+                copy: self.state.copy,
+                layout: layout.clone(),
+                chunk: self.state.next_chunk,
+                lower: lower.clone(),
+                upper: upper.clone(),
+                buffer,
+            });
+            waiting = Some(Waiting {
+                verdict: reader.hand_in(window, closed, content).await?,
+                lower,
+            });
+            (lower, done) = (upper, !more);
+            self.shared.throttle(rows).await;
+        }
+    }
+
+    /// The verdict on a range; when it is to be read again, from where on.
+    async fn settle(
+        &mut self,
+        waiting: Waiting,
+    ) -> Result<Result<(), (Spoiled, Option<Vec<u8>>)>, CaptureError> {
+        match waiting.verdict.await.map_err(|_| SnapshotError::Ended)? {
+            Verdict::Logged {
+                rows,
+                left_out,
+                chunk,
+                ..
+            } => {
+                self.state.next_chunk = chunk;
+                self.state.rows += rows;
+                self.left_out += left_out;
+                self.shared.tell(&self.state);
+                Ok(Ok(()))
+            }
+            Verdict::Again(spoiled) => {
+                debug!(table = self.state.table.table, ?spoiled, "range read again");
+                self.state.upper.clone_from(&waiting.lower);
+                Ok(Err((spoiled, waiting.lower)))
+            }
+        }
+    }
+
+    async fn end(&mut self, reader: &Reader) -> Result<(), CaptureError> {
+        let (reply, done) = oneshot::channel();
+        let step = SnapshotStep::End(SnapshotEnd {
+            copy: self.state.copy,
+            rows: self.state.rows,
+            left_out: self.left_out,
+        });
+        reader.order(Order::Step { step, reply }).await?;
+        done.await.map_err(|_| SnapshotError::Ended.into())
+    }
+
+    /// A table without a key: all rows in one snapshot, while the stream waits at its close. Answers as [`ranges`](Self::ranges).
+    async fn whole(&mut self, reader: &mut Reader, loaded: &Loaded) -> Result<bool, CaptureError> {
+        let Loaded {
+            definition,
+            layout,
+            epoch,
+        } = loaded;
+        let name = self.name();
+        for _ in 0..QUIET_ATTEMPTS {
+            let (opened, open) = reader
+                .window(What::Whole(name.clone()), Some(name.clone()))
+                .await?;
+            let window = opened.window;
+            let closed = match opened.epoch == *epoch {
+                true => reader.snapshot(definition, open).await?,
+                false => Read::Redefined,
+            };
+            let Read::Rows(closed) = closed else {
+                reader.order(Order::Drop { window }).await?;
+                return Ok(false);
+            };
+            let (batches, received) = mpsc::channel(2);
+            let verdict = reader
+                .hand_in(window, closed, Content::Whole(received))
+                .await?;
+            let read = reader
+                .whole(definition, layout, self.state.copy, &batches)
+                .await?;
+            drop(batches);
+            match (verdict.await, read) {
+                (Ok(Verdict::Logged { rows, .. }), _) => {
+                    self.state.rows = rows;
+                    return Ok(true);
+                }
+                (Ok(Verdict::Again(Spoiled::Definition)), _) | (_, Read::Redefined) => {
+                    return Ok(false);
+                }
+                (Ok(Verdict::Again(_)), _) => tokio::time::sleep(PAUSE / 10).await,
+                (Err(_), _) => return Err(SnapshotError::Ended.into()),
+            }
+        }
+        Err(SnapshotError::Busy {
+            database: name.0,
+            table: name.1,
+            attempts: QUIET_ATTEMPTS,
+        }
+        .into())
+    }
+}
+
+fn first_limit(definition: &Definition) -> u64 {
+    let average = definition
+        .estimated_bytes
+        .checked_div(definition.estimated_rows)
+        .unwrap_or(1024);
+    (BATCH as u64 / average.max(16)).clamp(16, 5_000)
+}
