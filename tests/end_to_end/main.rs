@@ -3,6 +3,7 @@
 mod accounts;
 mod binferry;
 mod conflicts;
+mod copied;
 mod drawn;
 mod faults;
 mod files;
