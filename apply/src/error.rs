@@ -152,6 +152,10 @@ pub enum ApplyError {
     )]
     Expired { start: u64, missing: GtidSet },
     #[error(
+        "the log does not show where the target is in it, and has copies of tables (the first at record {first}): rows of copies have no GTID, they could come twice or be left out"
+    )]
+    CopiesBetween { first: u64 },
+    #[error(
         "the target has applied the log up to record {applied}, and the log ends at record {end}: the log has lost records, or is an older copy"
     )]
     Ahead { applied: u64, end: u64 },
@@ -333,6 +337,7 @@ impl Fault for ApplyError {
             Self::Table { .. }
             | Self::Server { .. }
             | Self::Expired { .. }
+            | Self::CopiesBetween { .. }
             | Self::Ahead { .. }
             | Self::DdlStop { .. }
             | Self::Copy { .. }
@@ -387,6 +392,9 @@ impl Fault for ApplyError {
             Self::NotPaired { stream, target, .. } => format!(
                 "use the log {target}; to start over with this log, empty the tables and DELETE the rows of stream {stream:?} from binferry.progress and binferry.stream"
             ),
+            Self::CopiesBetween { .. } => {
+                "use the log that the target was fed from, or a copy that still has the last records that it has applied; otherwise build the target again".to_owned()
+            }
             Self::Expired { .. } => {
                 "use a copy of the log that still has them, or build the target again from a copy of the source".to_owned()
             }

@@ -25,6 +25,7 @@ pub async fn go_on(
         .map_err(|error| match error {
             AdoptError::Log(error) => ApplyError::Log(error),
             AdoptError::Unrelated => not_paired(log, stream, progress),
+            AdoptError::Copies { first } => ApplyError::CopiesBetween { first: first.0 },
             AdoptError::Expired { start, missing } => ApplyError::Expired {
                 start: start.0,
                 missing,

@@ -4,6 +4,8 @@
 //! set lies within it is a place to go on from: nothing is repeated, and nothing skipped. The best one is the reader's own state, when the
 //! last records that counted for it are found; otherwise the newest checkpoint that knows of no more than the reader has.
 //!
+//! That holds for transactions. Rows of copies have no GTID: where there are any, only the reader's own state will do.
+//!
 //! Two logs are never taken for one another without evidence: a record of an incarnation that the reader has followed, or a checkpoint
 //! about the reader's log. A topic that was made again has neither.
 
@@ -32,6 +34,10 @@ pub enum AdoptError {
     /// Nothing shows that the log has the history that the reader knows.
     #[error("the log has nothing of the history that the reader has followed")]
     Unrelated,
+    /// The place can be told by the transactions that the reader has, and not by its own last records: rows of copies have no GTID, so they
+    /// would come twice, or not at all.
+    #[error("the log has copies of tables, the first at record {}, and the records that name the reader's place are not there", .first.0)]
+    Copies { first: Offset },
     /// Transactions that the reader lacks are not in the log any more.
     #[error("the log begins at record {}, and the transactions {missing} have expired", .start.0)]
     Expired { start: Offset, missing: GtidSet },
@@ -100,9 +106,13 @@ async fn attempt_to_adopt(log: &dyn Log, progress: &FoldState) -> Result<FoldSta
     let mut choice = Choice::new(progress, bounds);
     let mut search = Search::new(log, bounds);
     let mut evidence = own;
+    let mut copies = None;
     let mut scan = Scan::new(log, bounds.start, bounds.end).await?;
     while let Some((offset, head)) = scan.next().await? {
         evidence |= is_evidence(&head, progress);
+        if matches!(head.body, HeadBody::Snapshot(_) | HeadBody::SnapshotRows(_)) {
+            copies = copies.or(Some(offset));
+        }
         if let Some(found) = search.take(offset, &head) {
             choice.consider(found.state);
         }
@@ -133,6 +143,18 @@ async fn attempt_to_adopt(log: &dyn Log, progress: &FoldState) -> Result<FoldSta
     }
     if !evidence {
         return Err(AdoptError::Unrelated);
+    }
+    if progress.offset > Offset(0) {
+        let under_way = |state: &FoldState| {
+            let mut sites = state.sites.iter();
+            sites.any(|site| !(site.jobs.is_empty() && site.copies.is_empty()))
+        };
+        let best = choice.best.as_ref().filter(|state| under_way(state));
+        let at = best.map(|state| state.offset);
+        let at = at.or(under_way(progress).then_some(bounds.start));
+        if let Some(first) = copies.or(at) {
+            return Err(AdoptError::Copies { first });
+        }
     }
     if let Beginning::Perhaps(_) | Beginning::Proven = search.beginning() {
         let beginning = choice.with(search::beginning(log).state);

@@ -7,7 +7,8 @@
 use binferry_schemas::{
     gtid::{Gtid, GtidSet, Uuid},
     record::{
-        Body, Changes, Head, Header, Heartbeat, Incarnation, Record, Start, Transaction, WriteSet,
+        Body, Changes, Head, Header, Heartbeat, Incarnation, Over, Record, Snapshot, SnapshotJob,
+        SnapshotStep, Start, Transaction, WriteSet,
     },
 };
 use proptest::prelude::*;
@@ -595,4 +596,43 @@ proptest! {
 
 fn truth_of(history: &History, copy: &Copy) -> GtidSet {
     history.states[copy.to].set.clone()
+}
+
+/// Rows of copies have no GTID: that a state knows of the same transactions does not say that the reader has those rows.
+#[test]
+fn copies_are_neither_skipped_nor_repeated() {
+    let mut history = History::of(&[]);
+    history.start(0);
+    history.send(0, write_set(0, 1, 0, true));
+    let progress = history.fold.state().clone();
+    let expired = history.log.end();
+    let job = SnapshotJob {
+        id: Uuid::from_u128(7),
+        tables: "shop.*".into(),
+        except: String::new(),
+        over: Over::Nothing,
+    };
+    let id = job.id;
+    for step in [
+        SnapshotStep::Wanted(job),
+        SnapshotStep::Planned(id),
+        SnapshotStep::Done(id),
+    ] {
+        history.send(0, Body::Snapshot(Snapshot { at_us: 0, step }));
+    }
+    let state = history.fold.state().clone();
+    assert!(state.sites.iter().all(|site| site.jobs.is_empty()));
+    history.send(0, Body::Checkpoint(state));
+    history.send(0, write_set(0, 2, 0, true));
+    block_on(async {
+        assert_eq!(adopt(&history.log, &progress).await.unwrap(), progress);
+        history.log.expire_to(expired.0);
+        assert_eq!(adopt(&history.log, &progress).await.unwrap(), progress);
+        history.log.expire_to(expired.0 + 1);
+        let refused = adopt(&history.log, &progress).await;
+        assert!(
+            matches!(refused, Err(AdoptError::Copies { first }) if first.0 == expired.0 + 1),
+            "{refused:?}"
+        );
+    });
 }
