@@ -25,6 +25,7 @@ use rdkafka::{
 use super::{
     address::KafkaAddress,
     properties::{self, Properties},
+    topic_id::topic_id,
 };
 use crate::error::LogError;
 
@@ -344,6 +345,14 @@ impl Cluster {
             match verdict(code) {
                 Verdict::Passing => missing = None,
                 Verdict::Missing if missing.get_or_insert_with(Instant::now).elapsed() < GONE => {}
+                // The library says so too of what it does not know while no broker answers.
+                Verdict::Missing => match self.missing().await? {
+                    Some(topic) => {
+                        let log = self.name();
+                        return Err(LogError::TopicMissing { log, topic });
+                    }
+                    None => missing = None,
+                },
                 _ => return Err(self.error(doing, code)),
             }
             if let Some(reason) = self.trouble.refusal() {
@@ -367,6 +376,23 @@ impl Cluster {
             let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
             tokio::time::sleep(pause.min(self.patience.saturating_sub(begun.elapsed()))).await;
         }
+    }
+
+    /// The topic of ours that the brokers say is not there.
+    async fn missing(self: &Arc<Self>) -> Result<Option<String>, LogError> {
+        let this = self.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            let topics = [this.address.log_topic(), this.address.schemas_topic()];
+            let found = topics.into_iter().find(|topic| {
+                topic_id(this.client(), topic, ANSWER)
+                    .is_err_and(|code| verdict(code) == Verdict::Missing)
+            });
+            this.listen();
+            found
+        });
+        found.await.map_err(|error| LogError::Task {
+            reason: error.to_string(),
+        })
     }
 
     pub(super) fn unreachable(&self, doing: &'static str, code: RDKafkaErrorCode) -> LogError {
