@@ -3,7 +3,7 @@
 use std::io::Write;
 
 /// Appends `value` in the form of the server's `my_gcvt`: the shortest digits that read back as the same number, in plain form while the
-/// point is at most 15 places right or 14 left of the first digit, otherwise with an exponent; and always recognisable as a double.
+/// point is at most 15 places right (16, before a fraction) or 14 left of the first digit, otherwise with an exponent; and always recognisable as a double.
 pub(super) fn put_double(out: &mut Vec<u8>, value: f64) {
     if value == 0.0 {
         out.extend_from_slice(if value.is_sign_negative() {
@@ -60,7 +60,9 @@ pub(super) fn put_double(out: &mut Vec<u8>, value: f64) {
     // Digits before the point.
     let point = exponent + 1;
     match point {
-        1..=15 => {
+        // A fraction is not given up for an exponent.
+        16 if digits.len() < 17 => put_scientific(out, digits, exponent),
+        1..=16 => {
             let point = point as usize;
             let whole = digits.len().min(point);
             out.extend_from_slice(&digits[..whole]);
@@ -76,18 +78,20 @@ pub(super) fn put_double(out: &mut Vec<u8>, value: f64) {
             out.resize(out.len() + point.unsigned_abs() as usize, b'0');
             out.extend_from_slice(digits);
         }
-        _ => {
-            if let Some((first, rest)) = digits.split_first() {
-                out.push(*first);
-                if !rest.is_empty() {
-                    out.push(b'.');
-                    out.extend_from_slice(rest);
-                }
-            }
-            out.push(b'e');
-            put_signed(out, i64::from(exponent));
+        _ => put_scientific(out, digits, exponent),
+    }
+}
+
+fn put_scientific(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
+    if let Some((first, rest)) = digits.split_first() {
+        out.push(*first);
+        if !rest.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(rest);
         }
     }
+    out.push(b'e');
+    put_signed(out, i64::from(exponent));
 }
 
 /// Bytes for `[-]d.ddde[-]x` with at most 17 digits.
@@ -137,6 +141,9 @@ mod tests {
             (100.0, "100.0"),
             (1e14, "100000000000000.0"),
             (1e15, "1e15"),
+            (1090557525376735.9, "1090557525376735.9"),
+            (-1.234567890123456e15, "-1.234567890123456e15"),
+            (12345678901234568.0, "1.2345678901234568e16"),
             (1e-14, "0.00000000000001"),
             (1e-15, "0.000000000000001"),
             (1e-16, "1e-16"),
@@ -151,6 +158,39 @@ mod tests {
             let mut out = Vec::new();
             put_double(&mut out, value);
             assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+
+    /// Numbers of every length, around both places where the server changes to an exponent.
+    #[test]
+    fn doubles_as_the_server_prints_them() {
+        let seed = binferry_generate::seed();
+        let mut random = binferry_generate::Random::new(seed);
+        let server = binferry_servers::MySql::start().unwrap();
+        for _ in 0..20 {
+            let values: Vec<f64> = (0..1000)
+                .map(|_| {
+                    let digits = 10_u64.pow(1 + random.below(17) as u32);
+                    let exponent = random.below(50) as i32 - 34;
+                    format!("{}e{exponent}", random.below(digits))
+                        .parse()
+                        .unwrap()
+                })
+                .collect();
+            let text: Vec<String> = values.iter().map(|value| format!("{value:e}")).collect();
+            let array = server
+                .value(&format!("SELECT JSON_ARRAY({})", text.join(",")))
+                .unwrap();
+            let printed = array.trim_matches(['[', ']']).split(", ");
+            for (value, server) in values.iter().zip(printed) {
+                let mut out = Vec::new();
+                put_double(&mut out, *value);
+                assert_eq!(
+                    String::from_utf8(out).unwrap(),
+                    server,
+                    "seed {seed}: {value:e}"
+                );
+            }
         }
     }
 
