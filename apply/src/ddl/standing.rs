@@ -122,29 +122,52 @@ pub async fn read(conn: &mut Conn, stream: &str) -> Result<Standing, ApplyError>
             open: None,
         });
     };
-    let mut text = |at: usize| row.take::<Option<String>, _>(at).flatten();
-    let (uuid, phase) = (text(0), text(2).unwrap_or_default());
-    let (gtid, name, incarnation) = (text(3), text(4), text(5));
-    let open = match (phase.as_str(), gtid) {
-        ("open" | "done", Some(gtid)) => Some(Open {
-            gtid,
-            name,
-            incarnation: incarnation.unwrap_or_default(),
-            done: phase == "done",
-            before: row
-                .take::<Option<Vec<u8>>, _>(6)
-                .flatten()
-                .unwrap_or_default(),
-        }),
-        _ => None,
+    let broken = |reason: &str| ApplyError::Progress {
+        stream: stream.to_owned(),
+        reason: format!("binferry.ddl holds {reason}"),
     };
-    let uuid = uuid.and_then(|text| text.parse().ok());
+    // A guess at any of these would run a statement twice, or not at all.
+    let number = row.take_opt::<u64, _>(1).and_then(Result::ok);
+    let before = row
+        .take_opt::<Option<Vec<u8>>, _>(6)
+        .and_then(Result::ok)
+        .flatten();
+    let mut text = |at: usize| {
+        row.take_opt::<Option<String>, _>(at)
+            .and_then(Result::ok)
+            .flatten()
+    };
+    let uuid = text(0).and_then(|text| text.parse().ok());
+    let done = match text(2).as_deref() {
+        Some("none") => None,
+        Some("open") => Some(false),
+        Some("done") => Some(true),
+        _ => return Err(broken("a phase that is none")),
+    };
+    let open = match done {
+        None => None,
+        Some(done) => {
+            let (Some(gtid), Some(incarnation)) = (text(3), text(5)) else {
+                return Err(broken("a statement without its GTID or its applier"));
+            };
+            let before = match (before, done) {
+                (Some(before), _) => before,
+                // Of what is done it is not kept.
+                (None, true) => Vec::new(),
+                (None, false) => return Err(broken("a statement without what was before it")),
+            };
+            Some(Open {
+                gtid,
+                name: text(4),
+                incarnation,
+                done,
+                before,
+            })
+        }
+    };
     Ok(Standing {
-        uuid: uuid.ok_or_else(|| ApplyError::Progress {
-            stream: stream.to_owned(),
-            reason: "binferry.ddl holds a uuid that is none".to_owned(),
-        })?,
-        number: row.take(1).unwrap_or(1),
+        uuid: uuid.ok_or_else(|| broken("a uuid that is none"))?,
+        number: number.ok_or_else(|| broken("a number that is none"))?,
         open,
     })
 }
