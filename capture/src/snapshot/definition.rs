@@ -170,16 +170,21 @@ pub(super) async fn read(
     let create_database = connection
         .query(&format!("SHOW CREATE DATABASE {}", sql::quoted(database)))
         .await?;
+    // A view may have taken the table's place.
+    let shown = |rows: &Rows, column: &str| {
+        let text = rows.value(0, column).filter(|text| !text.is_empty());
+        text.ok_or_else(|| refuse(format!("has no \"{column}\" that the server shows")))
+    };
+    let create_table = shown(&create_table, "Create Table")?;
+    let create_database = shown(&create_database, "Create Database")?;
     let (text, fingerprint) = schema.to_avro();
     Ok(Some(Definition {
         schema,
         text,
         fingerprint,
         key,
-        create_database: create_database
-            .value(0, "Create Database")
-            .unwrap_or_default(),
-        create_table: create_table.value(0, "Create Table").unwrap_or_default(),
+        create_database,
+        create_table,
         estimated_rows: number(&tables, 0, "r"),
         estimated_bytes: number(&tables, 0, "b"),
         cascade: cascades.value(0, "c").filter(|_| !logged),
