@@ -418,19 +418,7 @@ impl Counted<'_> {
                 {
                     state.cursor = Some(name);
                 }
-                site.copies.push(CopyState {
-                    job: begin.job,
-                    copy: begin.copy,
-                    table: begin.table.clone(),
-                    key: begin.key.clone(),
-                    over: begin.over,
-                    next_chunk: 0,
-                    upper: None,
-                    rows: 0,
-                    estimated_rows: begin.estimated_rows,
-                    estimated_bytes: begin.estimated_bytes,
-                    open: None,
-                });
+                site.copies.push(CopyState::begun(begin));
             }
             SnapshotStep::End(SnapshotEnd { copy, .. })
             | SnapshotStep::GivenUp(SnapshotGivenUp { copy, .. }) => {

@@ -347,7 +347,7 @@ impl Coordinator {
                     .put_schema(definition.fingerprint, &definition.text)
                     .await?;
                 let begin = table::begin(&definition, job.id, job.over, None);
-                begins = Some((name, table::begun(&begin), definition));
+                begins = Some((name, CopyState::begun(&begin), definition));
                 SnapshotStep::Begin(Box::new(begin))
             }
         };

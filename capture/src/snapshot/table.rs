@@ -97,23 +97,6 @@ pub(super) fn begin(
     }
 }
 
-/// As the fold has it after its first record.
-pub(super) fn begun(begin: &SnapshotBegin) -> CopyState {
-    CopyState {
-        job: begin.job,
-        copy: begin.copy,
-        table: begin.table.clone(),
-        key: begin.key.clone(),
-        over: begin.over,
-        next_chunk: 0,
-        upper: None,
-        rows: 0,
-        estimated_rows: begin.estimated_rows,
-        estimated_bytes: begin.estimated_bytes,
-        open: None,
-    }
-}
-
 impl TableCopy {
     fn name(&self) -> Name {
         (
@@ -238,7 +221,7 @@ impl TableCopy {
                 Over::Remove,
                 Some(self.state.copy),
             );
-            let state = begun(&begin);
+            let state = CopyState::begun(&begin);
             let steps = vec![
                 given_up(reason, "it begins anew"),
                 SnapshotStep::Begin(Box::new(begin)),

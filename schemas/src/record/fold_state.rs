@@ -5,8 +5,8 @@
 //! ```
 
 use super::{
-    FOLD_FINGERPRINT, FOLD_VERSIONS, Incarnation, Offset, Over, RecordError, SnapshotJob, TableRef,
-    Version, Xid,
+    FOLD_FINGERPRINT, FOLD_VERSIONS, Incarnation, Offset, Over, RecordError, SnapshotBegin,
+    SnapshotJob, TableRef, Version, Xid,
     envelope::{put_optional, take_optional},
     framing,
     snapshot::{put_key, put_strings, take_key, take_over, take_strings, take_uuid},
@@ -83,6 +83,25 @@ pub struct CopyState {
     pub estimated_rows: u64,
     pub estimated_bytes: u64,
     pub open: Option<OpenRows>,
+}
+
+impl CopyState {
+    /// As it begins.
+    pub fn begun(begin: &SnapshotBegin) -> Self {
+        Self {
+            job: begin.job,
+            copy: begin.copy,
+            table: begin.table.clone(),
+            key: begin.key.clone(),
+            over: begin.over,
+            next_chunk: 0,
+            upper: None,
+            rows: 0,
+            estimated_rows: begin.estimated_rows,
+            estimated_bytes: begin.estimated_bytes,
+            open: None,
+        }
+    }
 }
 
 /// A range of which only the first parts have come.
