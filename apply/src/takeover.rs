@@ -48,8 +48,61 @@ pub struct Mine {
     incarnations: Vec<Uuid>,
 }
 
+/// So often an applier that begins takes over again from one that died while it took over.
+const FROM_THE_DEAD: u32 = 5;
+
 /// Makes the stream ours, with a row for each of `count` workers, and the state from which the log goes on for it.
+///
+/// The last statement of an applier that was killed may land after our first: then the header has the incarnation of one that is gone. Its
+/// lock tells, which it held before its incarnation could be seen. Beginning again is what the next start would do.
 pub async fn take_over(
+    conn: &mut Conn,
+    stream: &str,
+    count: u32,
+    log: &dyn Log,
+    ours: &mut Mine,
+) -> Result<(Vec<Ownership>, FoldState), ApplyError> {
+    let mut attempt = 0;
+    loop {
+        let taken = attempt_to_take_over(conn, stream, count, log, ours).await;
+        let begins = !ours.held && attempt < FROM_THE_DEAD;
+        match taken {
+            Err(ApplyError::Superseded { .. })
+                if begins && by_the_dead(conn, stream, ours).await? =>
+            {
+                attempt += 1;
+            }
+            taken => return taken,
+        }
+    }
+}
+
+/// Whether no session of the applier that has come between is left, or soon will be: a server takes a moment to see that its client is gone.
+async fn by_the_dead(conn: &mut Conn, stream: &str, ours: &Mine) -> Result<bool, ApplyError> {
+    for _ in 0..5 {
+        let owner: Option<String> = conn
+            .exec_first(
+                "SELECT incarnation FROM binferry.stream WHERE stream = ?",
+                (stream,),
+            )
+            .await
+            .map_err(fail)?;
+        let Some(owner) = owner else {
+            return Ok(false);
+        };
+        // Only a row was touched: the header says that no newer one has begun.
+        if (ours.incarnations.iter()).any(|mine| mine.to_string() == owner) {
+            return Ok(true);
+        }
+        if holder(conn, &owner, FIRST_WORKER).await?.is_none() {
+            return Ok(true);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(false)
+}
+
+async fn attempt_to_take_over(
     conn: &mut Conn,
     stream: &str,
     count: u32,

@@ -7,8 +7,10 @@ use binferry_apply::{Applier, ApplyError, Outcome, Progress, read_progress};
 use binferry_schemas::{
     datum::Value,
     fault::{Fault, Kind},
+    gtid::Uuid,
 };
 use binferry_servers::{CommitFault, MySql, Proxy, Release};
+use mysql_async::{Conn, prelude::Queryable};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +20,7 @@ on_each_server! {
     a_commit_whose_answer_is_lost
     a_commit_that_lands_after_the_connection_has_gone
     a_newer_applier_takes_over
+    a_takeover_of_one_that_was_killed_lands_late
     an_applier_that_hangs_inside_a_transaction
     connections_cut_at_random
     the_server_dies_and_comes_back
@@ -100,6 +103,58 @@ async fn a_commit_that_lands_after_the_connection_has_gone(release: Release) -> 
     Ok(())
 }
 
+/// The takeover of one that was killed ends on the server while the next one is in the middle of its own.
+async fn a_takeover_of_one_that_was_killed_lands_late(release: Release) -> Result<()> {
+    for lives in [false, true] {
+        let mut stage = Stage::of(release, &format!("dead{lives}")).await?;
+        let table = counter(&stage).await?;
+        write(&mut stage, &table, 10).await?;
+        stage.apply().await?;
+        write(&mut stage, &table, 10).await?;
+
+        let mut older = Conn::new(stage.server.opts()).await?;
+        let dead = Uuid::new_v4();
+        older
+            .query_drop(format!(
+                "DO GET_LOCK('binferry-{dead}-0', 0); START TRANSACTION; \
+                 UPDATE binferry.stream SET incarnation = '{dead}' WHERE stream = '{}'",
+                stage.database
+            ))
+            .await?;
+
+        let options = stage.options();
+        let written = stage.written.clone();
+        let next = tokio::spawn(async move {
+            let (sender, _receiver) = watch::channel(Progress::default());
+            let applier = Applier::connect(options).await?;
+            applier
+                .run(Some(written.into()), CancellationToken::new(), sender)
+                .await
+        });
+        let waits = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT' AND trx_query LIKE 'UPDATE binferry.stream%'";
+        while older.query_first(waits).await? == Some(0) {
+            // InnoDB renews what this view shows only after 100 ms without a read.
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+        older.query_drop("COMMIT").await?;
+        let outcome = if lives {
+            let outcome = next.await?;
+            older.disconnect().await?;
+            outcome
+        } else {
+            older.disconnect().await?;
+            next.await?
+        };
+        let rows = stage.sql("SELECT COUNT(*) FROM t");
+        match outcome {
+            Ok(Outcome::Reached) => assert_eq!((lives, rows.as_str()), (false, "20")),
+            Err(ApplyError::Superseded { .. }) => assert_eq!((lives, rows.as_str()), (true, "10")),
+            other => panic!("{other:?}"),
+        }
+    }
+    Ok(())
+}
+
 async fn a_newer_applier_takes_over(release: Release) -> Result<()> {
     let mut stage = Stage::of(release, "takeover").await?;
     let table = counter(&stage).await?;
@@ -137,8 +192,7 @@ async fn an_applier_that_hangs_inside_a_transaction(release: Release) -> Result<
         "SELECT incarnation FROM binferry.stream WHERE stream = '{}'",
         stage.database
     ));
-    let mut held = mysql_async::Conn::new(stage.server.opts()).await?;
-    use mysql_async::prelude::Queryable;
+    let mut held = Conn::new(stage.server.opts()).await?;
     held.query_drop(format!("DO GET_LOCK('binferry-{incarnation}-0', 0)"))
         .await?;
     held.query_drop("START TRANSACTION").await?;
