@@ -7,10 +7,18 @@ use binferry_servers::{MySql, TextRow};
 
 /// Both servers hold the same rows in every table of the database. A document is compared with the types in it, where both have such.
 pub fn equal(source: &MySql, target: &MySql, database: &str) -> Result<()> {
+    let compared = equal_if_any(source, target, database)?;
+    ensure!(compared > 0, "no tables in {database}");
+    Ok(())
+}
+
+/// The same of a database that may be empty. Answers how many tables there are.
+pub fn equal_if_any(source: &MySql, target: &MySql, database: &str) -> Result<usize> {
+    let schema = literal(database);
     let tables = source.rows(&format!(
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = '{database}' AND table_type = 'BASE TABLE' ORDER BY 1"
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = {schema} AND table_type = 'BASE TABLE' ORDER BY 1"
     ))?;
-    ensure!(!tables.is_empty(), "no tables in {database}");
+    let compared = tables.len();
     for row in tables {
         let table = row[0].as_deref().context("a table without a name")?;
         let typed = !source.release().is_mariadb() && !target.release().is_mariadb();
@@ -38,7 +46,8 @@ pub fn equal(source: &MySql, target: &MySql, database: &str) -> Result<()> {
             continue;
         }
         for column in source.rows(&format!(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = '{database}' AND table_name = '{table}' AND data_type = 'json'"
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = {schema} AND table_name = {} AND data_type = 'json'",
+            literal(table)
         ))? {
             let column = column[0].as_deref().unwrap_or_default();
             let ask = paths_sum(database, table, column);
@@ -46,16 +55,15 @@ pub fn equal(source: &MySql, target: &MySql, database: &str) -> Result<()> {
             ensure!(s == t, "documents in {database}.{table}.{column} differ: source {s}, target {t}");
         }
     }
-    Ok(())
+    Ok(compared)
 }
 
 /// Both servers have the same tables in the database, each defined by the same text; the counter of AUTO_INCREMENT may differ.
 pub fn same_definitions(source: &MySql, target: &MySql, database: &str) -> Result<()> {
     let defined = |server: &MySql| -> Result<Vec<(String, String)>> {
-        let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
-        let literal = database.replace('\\', "\\\\").replace('\'', "''");
         let tables = server.rows(&format!(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = '{literal}' AND table_type = 'BASE TABLE' ORDER BY 1"
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = {} AND table_type = 'BASE TABLE' ORDER BY 1",
+            literal(database)
         ))?;
         let mut found = vec![(
             "the database".to_owned(),
@@ -100,6 +108,14 @@ fn shown(server: &MySql, ask: &str) -> Result<String> {
     text.flatten().context("no definition")
 }
 
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
 fn without_counter(text: &str) -> String {
     match text.rsplit_once(" AUTO_INCREMENT=") {
         Some((before, after)) if !before.ends_with('\'') => {
@@ -115,6 +131,7 @@ fn without_counter(text: &str) -> String {
 /// Count and an order-free sum over the path, the type and the text of each value inside the column's documents.
 fn paths_sum(database: &str, table: &str, column: &str) -> String {
     let (table, column) = (table.replace('`', "``"), column.replace('`', "``"));
+    let database = database.replace('`', "``");
     format!(
         "SET SESSION cte_max_recursion_depth = 1000;
          WITH RECURSIVE v AS (
@@ -137,7 +154,9 @@ fn rows_sum(server: &MySql, database: &str, table: &str, typed: bool) -> Result<
 
 fn columns(server: &MySql, database: &str, table: &str) -> Result<Vec<TextRow>> {
     Ok(server.rows(&format!(
-        "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = '{database}' AND table_name = '{table}' ORDER BY column_name"
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = {} AND table_name = {} ORDER BY column_name",
+        literal(database),
+        literal(table)
     ))?)
 }
 
@@ -146,9 +165,10 @@ fn rows_with_numbers(server: &MySql, database: &str, table: &str) -> Result<Vec<
     let columns = columns(server, database, table)?;
     let exact: Vec<_> = columns.iter().map(|c| exact(c, false)).collect();
     let all = server.rows(&format!(
-        "SET time_zone='+00:00'; SELECT {} FROM `{database}`.`{}`",
+        "SET time_zone='+00:00'; SELECT {} FROM {}.{}",
         exact.join(", "),
-        table.replace('`', "``")
+        quoted(database),
+        quoted(table)
     ))?;
     let number = |shown: String| -> Result<String> {
         if shown == "NULL" {
@@ -182,14 +202,12 @@ fn columns_that_differ(
     typed: bool,
 ) -> Result<Vec<String>> {
     let mut differing = Vec::new();
-    let quoted = table.replace('`', "``");
+    let from = format!("{}.{}", quoted(database), quoted(table));
     for column in columns(servers[0], database, table)? {
         let mut values = Vec::new();
         for server in servers {
             let value = exact(&column, typed);
-            let ask = format!(
-                "SET time_zone='+00:00'; SELECT {value} FROM `{database}`.`{quoted}` ORDER BY 1"
-            );
+            let ask = format!("SET time_zone='+00:00'; SELECT {value} FROM {from} ORDER BY 1");
             values.push(
                 server
                     .rows(&ask)?
@@ -253,9 +271,10 @@ fn exact(c: &TextRow, typed: bool) -> String {
 fn sum_of(columns: &[TextRow], database: &str, table: &str, typed: bool) -> String {
     let parts: Vec<_> = columns.iter().map(|c| exact(c, typed)).collect();
     format!(
-        "SELECT CONCAT(COUNT(*), ' ', COALESCE(SUM(CAST(CONV(SUBSTRING(SHA2(CONCAT_WS('|', {}), 256), 1, 15), 16, 10) AS DECIMAL(30))), 0)) FROM `{database}`.`{}`",
+        "SELECT CONCAT(COUNT(*), ' ', COALESCE(SUM(CAST(CONV(SUBSTRING(SHA2(CONCAT_WS('|', {}), 256), 1, 15), 16, 10) AS DECIMAL(30))), 0)) FROM {}.{}",
         parts.join(", "),
-        table.replace('`', "``")
+        quoted(database),
+        quoted(table)
     )
 }
 

@@ -4,8 +4,9 @@
 //! progress row then still says that the copy has not begun. A table that is there is compared, never made anew; whose it is, and so
 //! whether rows in it are the copy's own, is in the ledger.
 //!
-//! A table is made from the source's own text, in the session that the text was printed for as far as that tells what it means, and
-//! without its foreign keys: they come after the rows (see `end`).
+//! A table is made from the source's own text, in the session that the text was printed for as far as that tells what it means, with the
+//! foreign keys to tables that the log brings as well. So they follow what the source's statements do to either table meanwhile. They
+//! check nothing before both tables are whole. Those to other tables come after the rows, if these are there (see `end`).
 
 use std::sync::Arc;
 
@@ -56,6 +57,8 @@ pub struct Beginning {
     pub begin: Box<SnapshotBegin>,
     pub schema: Arc<RowSchema>,
     pub place: Arc<Place>,
+    /// Which tables the log brings.
+    pub captured: Vec<TableFilter>,
 }
 
 impl Beginning {
@@ -82,8 +85,13 @@ impl Beginning {
         rules: &Rules,
     ) -> Result<Vec<Statement>, ApplyError> {
         let (begin, name, stream) = (&*self.begin, self.name(), rules.stream.as_str());
-        let definition = Definition::parse(&begin.create_table, begin.sql_mode, &name.database)
-            .map_err(|unclear| self.problem(CopyProblem::Definition(unclear)))?;
+        let comes = |parent: &TableName| {
+            let mut filters = self.captured.iter();
+            filters.any(|filter| filter.matches(&parent.database, &parent.table))
+        };
+        let definition =
+            Definition::parse(&begin.create_table, begin.sql_mode, &name.database, comes)
+                .map_err(|unclear| self.problem(CopyProblem::Definition(unclear)))?;
         ledger::create_tables(&mut target.conn).await?;
         let entries = ledger::entries(&mut target.conn, stream).await?;
         let known = entries.into_iter().find(|entry| entry.table == name);
@@ -108,6 +116,9 @@ impl Beginning {
             (Some(_), Some(entry)) => entry.made,
             (Some(_), None) => false,
         };
+        if made && !definition.bare.is_empty() {
+            self.drop_defaults(target, &definition).await?;
+        }
         let there = match found {
             Some(there) => {
                 // A view is none of ours to look into.
@@ -263,6 +274,24 @@ impl Beginning {
         Ok(())
     }
 
+    /// A column that may be NULL has NULL as its default, unless it is told otherwise.
+    async fn drop_defaults(
+        &self,
+        target: &mut Target,
+        definition: &Definition,
+    ) -> Result<(), ApplyError> {
+        let columns: Vec<_> = (definition.bare.iter())
+            .map(|column| format!("ALTER COLUMN {} DROP DEFAULT", quoted(column)))
+            .collect();
+        let sql = format!(
+            "ALTER TABLE {} {}",
+            table_text(&self.name()),
+            columns.join(", ")
+        );
+        let dropped = target.conn.query_drop(sql).await;
+        dropped.map_err(|error| self.refused(error))
+    }
+
     fn refused(&self, error: Error) -> ApplyError {
         match error {
             Error::Server(answer) if is_about_definitions(&answer) => {
@@ -284,7 +313,7 @@ fn context(dialect: Dialect, begin: &SnapshotBegin) -> String {
     let mut zone = Vec::new();
     put_quoted(&mut zone, begin.time_zone.as_bytes());
     let mut sql = format!(
-        "SET SESSION sql_mode = {}, time_zone = {}",
+        "SET SESSION foreign_key_checks = 0, sql_mode = {}, time_zone = {}",
         sql_mode(begin.sql_mode),
         String::from_utf8_lossy(&zone)
     );

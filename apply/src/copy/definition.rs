@@ -1,5 +1,5 @@
-//! The text of a CREATE TABLE as SHOW CREATE TABLE prints it, taken apart as far as a copy needs: the foreign keys are added after the
-//! rows, so they have to come out.
+//! The text of a CREATE TABLE as SHOW CREATE TABLE prints it, taken apart as far as a copy needs: foreign keys to tables that do not come
+//! have to come out.
 //!
 //! Only the list in the first parentheses is looked at, and of it only where its items end and how they begin. Quotes are followed as the
 //! server of the text would: names in backticks, text in quotes, backslashes in text unless `sql_mode` has `NO_BACKSLASH_ESCAPES`. What is
@@ -14,11 +14,14 @@ const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
 /// A CREATE TABLE, and the foreign keys that were in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
-    /// Without foreign keys; the table's name is as it was.
+    /// With those foreign keys that can be there from the beginning; the table's name is as it was.
     pub create: String,
+    /// The others.
     pub foreign_keys: Vec<ForeignKey>,
     /// The columns that the source computes.
     pub generated: Vec<String>,
+    /// Columns that may be NULL and have no default, not even that: no CREATE TABLE gives them that, only `ALTER … DROP DEFAULT`.
+    pub bare: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,17 +45,25 @@ pub enum Unclear {
 }
 
 impl Definition {
-    /// `database` is the table's: a parent without one is there too.
-    pub fn parse(text: &str, sql_mode: u64, database: &str) -> Result<Self, Unclear> {
+    /// `database` is the table's: a parent without one is there too. `comes`: so does that parent, now or later.
+    pub fn parse(
+        text: &str,
+        sql_mode: u64,
+        database: &str,
+        comes: impl Fn(&TableName) -> bool,
+    ) -> Result<Self, Unclear> {
         let quotes = Quotes { sql_mode };
         let items = quotes.items(text)?;
         let (mut kept, mut foreign_keys, mut generated) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bare = Vec::new();
         for item in &text_items(text, &items) {
             match quotes.foreign_key(item.trim(), database)? {
+                Some(key) if comes(&key.parent) => kept.push(*item),
                 Some(key) => foreign_keys.push(key),
                 None => {
                     kept.push(*item);
                     generated.extend(quotes.generated(item)?);
+                    bare.extend(quotes.bare(item)?);
                 }
             }
         }
@@ -72,6 +83,7 @@ impl Definition {
             create,
             foreign_keys,
             generated,
+            bare,
         })
     }
 }
@@ -195,6 +207,43 @@ impl Quotes {
         Ok(name.filter(|_| computed).map(|token| token.text))
     }
 
+    /// The name, when it is a column without a default that could be NULL. Of types that have no default, none is ever printed.
+    fn bare(self, item: &str) -> Result<Option<String>, Unclear> {
+        const WITHOUT: [&str; 19] = [
+            "TINYTEXT",
+            "TEXT",
+            "MEDIUMTEXT",
+            "LONGTEXT",
+            "TINYBLOB",
+            "BLOB",
+            "MEDIUMBLOB",
+            "LONGBLOB",
+            "JSON",
+            "VECTOR",
+            "GEOMETRY",
+            "POINT",
+            "LINESTRING",
+            "POLYGON",
+            "MULTIPOINT",
+            "MULTILINESTRING",
+            "MULTIPOLYGON",
+            "GEOMCOLLECTION",
+            "GEOMETRYCOLLECTION",
+        ];
+        let tokens = self.tokens(item)?;
+        let [name, ty, rest @ ..] = &tokens[..] else {
+            return Ok(None);
+        };
+        let is_column = name.quoted && !ty.quoted;
+        let has_none = WITHOUT.iter().any(|word| ty.is_word(word));
+        let word = |a: &str| rest.iter().any(|token| token.is_word(a));
+        let may_be_null = !rest
+            .windows(2)
+            .any(|some| some[0].is_word("NOT") && some[1].is_word("NULL"));
+        let defined = word("DEFAULT") || word("GENERATED") || word("AS") || word("AUTO_INCREMENT");
+        Ok((is_column && !has_none && may_be_null && !defined).then(|| name.text.clone()))
+    }
+
     /// Names, words and single characters.
     fn tokens(self, item: &str) -> Result<Vec<Token>, Unclear> {
         let bytes = item.as_bytes();
@@ -253,7 +302,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Definition {
-        Definition::parse(text, 0, "shop").unwrap()
+        Definition::parse(text, 0, "shop", |_| false).unwrap()
     }
 
     #[test]
@@ -282,6 +331,30 @@ mod tests {
         assert_eq!(
             definition.foreign_keys[0].text,
             "CONSTRAINT `c_ibfk_1` FOREIGN KEY (`p`) REFERENCES `p` (`id`) ON DELETE SET NULL"
+        );
+    }
+
+    #[test]
+    fn columns_without_any_default() {
+        let definition = parse(
+            "CREATE TABLE `c` (\n  `id` int NOT NULL,\n  `a` varchar(40),\n  `b` varchar(40) DEFAULT NULL,\n  `t` text,\n  \
+             `g` int GENERATED ALWAYS AS ((`id` + 1)) VIRTUAL,\n  `d``e` decimal(9,2) COMMENT 'NOT NULL DEFAULT',\n  `s` timestamp NULL,\n  \
+             PRIMARY KEY (`id`),\n  KEY `a` (`a`),\n  CONSTRAINT `x` CHECK ((`id` > 0))\n) ENGINE=InnoDB",
+        );
+        assert_eq!(definition.bare, ["a", "d`e", "s"]);
+    }
+
+    #[test]
+    fn foreign_keys_to_tables_that_come_stay() {
+        let text = "CREATE TABLE `c` (\n  `p` int,\n  CONSTRAINT `f` FOREIGN KEY (`p`) REFERENCES `p` (`id`),\n  \
+             CONSTRAINT `g` FOREIGN KEY (`p`) REFERENCES `q` (`id`)\n) ENGINE=InnoDB";
+        let all = Definition::parse(text, 0, "shop", |_| true).unwrap();
+        assert_eq!((all.create.as_str(), all.foreign_keys.len()), (text, 0));
+        let one = Definition::parse(text, 0, "shop", |parent| parent.table == "p").unwrap();
+        assert_eq!(one.foreign_keys[0].name, "g");
+        assert_eq!(
+            one.create,
+            "CREATE TABLE `c` (\n  `p` int,\n  CONSTRAINT `f` FOREIGN KEY (`p`) REFERENCES `p` (`id`)\n) ENGINE=InnoDB"
         );
     }
 
@@ -325,10 +398,13 @@ mod tests {
         let key = r#"CONSTRAINT "f" FOREIGN KEY ("x") REFERENCES "p" ("id")"#;
         let text = format!(r#"CREATE TABLE "t" ("x\" int DEFAULT '\', {key})"#);
         let mode = ANSI_QUOTES | NO_BACKSLASH_ESCAPES;
-        let definition = Definition::parse(&text, mode, "shop").unwrap();
+        let definition = Definition::parse(&text, mode, "shop", |_| false).unwrap();
         assert_eq!(definition.foreign_keys.len(), 1);
         assert_eq!(definition.foreign_keys[0].name, "f");
-        assert_eq!(Definition::parse(&text, 0, "shop"), Err(Unclear::Open));
+        assert_eq!(
+            Definition::parse(&text, 0, "shop", |_| false),
+            Err(Unclear::Open)
+        );
     }
 
     #[test]
@@ -348,7 +424,7 @@ mod tests {
                 Unclear::ForeignKey,
             ),
         ] {
-            let found = Definition::parse(text, 0, "shop");
+            let found = Definition::parse(text, 0, "shop", |_| false);
             match text.ends_with(") )") {
                 // The list ends before.
                 true => assert!(found.is_ok()),

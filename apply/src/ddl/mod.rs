@@ -13,8 +13,12 @@
 //! the server owns its GTID, so the next one waits for it, and is then passed over by the server. Elsewhere (`definition`) the session
 //! of the attempt is ended, and what the statement defines is compared with what it was before; where that can't tell, the stream stops.
 //!
+//! A table that is still to be copied may not be on the target, and then comes as it is when its copy begins: what a statement says of it
+//! until then is left out (`absent`).
+//!
 //! With the source's GTIDs preserved, the statement has its own; only one whose rows follow in the same transaction leaves it to these.
 
+mod absent;
 mod definition;
 mod run;
 mod session;
@@ -51,6 +55,10 @@ pub(crate) const SESSION: u32 = u32::MAX;
 pub(crate) struct DdlUnit {
     pub place: Arc<Place>,
     pub ddl: Ddl,
+    /// Those of its tables whose copy has not begun: they may not be there, and their rows are not complete.
+    pub waiting: Vec<(String, String)>,
+    /// There are copies under way: a table that a foreign key refers to may not be there yet.
+    pub copying: bool,
     /// The source's GTID, when it is to keep it.
     pub name: Option<Name>,
     /// The fold behind it; `None`: rows of the same transaction follow.

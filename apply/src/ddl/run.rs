@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{
     DdlUnit, SESSION,
+    absent::{self, Part},
     definition::{self, Answer},
     session::{self, GUARDED, Present},
     standing::{self, Claim, Open, Standing},
@@ -56,6 +57,20 @@ pub(crate) async fn run(
             let numbered = open.name.as_deref() == Some(standing.name().to_string().as_str());
             return done(executor, unit, options, numbered).await;
         }
+        absent::leave(&mut target.conn, unit).await?;
+        let words = match absent::part(&mut target.conn, unit).await? {
+            Part::All => None,
+            Part::Some(words) => Some(words),
+            Part::Nothing => {
+                tracing::info!(place = %unit.place, statement = %unit.ddl.statement, "a schema change is passed over: its tables come with their copies");
+                // Rows that follow in the same transaction are passed over, too, and move the progress.
+                return match unit.state.as_deref() {
+                    Some(state) => executor.bookkeep(Some(state), Vec::new()).await,
+                    None => Ok(()),
+                };
+            }
+        };
+        absent::empty(&mut target.conn, unit).await?;
         let owner = executor.incarnation();
         // Before anyone can see that it is open.
         takeover::hold(&mut target.conn, &owner, SESSION).await?;
@@ -75,7 +90,11 @@ pub(crate) async fn run(
         };
         standing.put_open(&mut sql, &options.stream, &unit.ddl, &claim, &before);
         executor.bookkeep(None, sql).await?;
-        let statement = marked(&standing, session::statement(&unit.ddl, replay));
+        let statement = match &words {
+            Some(words) => words.as_bytes(),
+            None => session::statement(&unit.ddl, replay),
+        };
+        let statement = marked(&standing, statement);
         tracing::info!(place = %unit.place, statement = %unit.ddl.statement, "running a schema change");
         let began = Instant::now();
         let ran = execute(&mut target.conn, &name, statement);
@@ -318,6 +337,11 @@ async fn prepare(target: &mut Target, unit: &DdlUnit, replay: &Replay) -> Result
     for statement in settings {
         let set = target.conn.query_drop(statement).await;
         set.map_err(|error| of_statement(error, unit))?;
+    }
+    if unit.copying {
+        // What the source has checked, tables that are not there yet can't answer.
+        let set = target.conn.query_drop("SET foreign_key_checks=0").await;
+        set.map_err(fail)?;
     }
     Ok(())
 }

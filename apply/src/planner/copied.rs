@@ -67,11 +67,19 @@ impl Planner {
                     }));
                 }
                 let schema = self.tables.schema(&begin.table, &place).await?;
+                let filters = self
+                    .fold
+                    .state()
+                    .sites
+                    .iter()
+                    .map(|site| site.filter.parse());
+                let captured = filters.filter_map(Result::ok).collect();
                 let others = self
                     .step(Step::Begin(Beginning {
                         begin,
                         schema,
                         place,
+                        captured,
                     }))
                     .await?;
                 self.fates.begun(&name);

@@ -15,10 +15,9 @@ use crate::{
 };
 
 impl Planner {
-    /// Is the statement to be run on the target? A table whose copy has yet to begin comes as it is then.
+    /// Is the statement to be run on the target?
     pub(super) fn runs(&self, ddl: &Ddl) -> bool {
-        let waits = !ddl.tables.is_empty() && ddl.tables.iter().all(|table| self.awaits(table));
-        self.ddl == DdlMode::Apply && ddl.effect != DdlEffect::None && !waits
+        self.ddl == DdlMode::Apply && ddl.effect != DdlEffect::None
     }
 
     fn awaits(&self, (database, table): &(String, String)) -> bool {
@@ -74,10 +73,6 @@ impl Planner {
             }
             Some(replay) => replay.obstacle.clone(),
         };
-        let reason = reason.or_else(|| {
-            let waits = ddl.tables.iter().any(|table| self.awaits(table));
-            waits.then(|| "the copy of some of its tables has not begun".to_owned())
-        });
         if reason.is_some() {
             return Err(Stop::Failed(ApplyError::DdlStop {
                 place,
@@ -88,8 +83,19 @@ impl Planner {
         }
         self.flush().await?;
         let (done, ran) = oneshot::channel();
+        let waiting = (ddl
+            .tables
+            .iter()
+            .filter(|table| self.awaits(table))
+            .cloned())
+        .collect();
+        let sites = &self.fold.state().sites;
         let unit = DdlUnit {
             place,
+            waiting,
+            copying: sites
+                .iter()
+                .any(|site| !site.jobs.is_empty() || !site.copies.is_empty()),
             ddl,
             name,
             state: end.map(Box::new),

@@ -370,7 +370,7 @@ async fn start(log: &Arc<dyn Log>, server: Uuid) -> Result<Session> {
     let start = Start {
         site: "main".into(),
         server,
-        filter: "*.*".into(),
+        filter: "*.*,!*.elsewhere".into(),
         base: GtidSet::new(),
         version: "test".into(),
         job: None,

@@ -10,7 +10,7 @@ use binferry_schemas::{
     row::{Column, ColumnType, KeyPart, RowSchema, Width},
 };
 
-use super::{error::SnapshotError, sql};
+use super::{error::SnapshotError, reader::is_redefined, sql};
 use crate::{
     client::{Connection, Rows},
     error::CaptureError,
@@ -90,8 +90,18 @@ pub(super) async fn next_table(
         .min())
 }
 
-/// `None`: there is no such table.
+/// `None`: there is no such table, or it has gone between two of the questions.
 pub(super) async fn read(
+    connection: &mut Connection,
+    name: &Name,
+) -> Result<Option<Definition>, CaptureError> {
+    match ask(connection, name).await {
+        Err(error) if is_redefined(&error) => Ok(None),
+        asked => asked,
+    }
+}
+
+async fn ask(
     connection: &mut Connection,
     (database, table): &Name,
 ) -> Result<Option<Definition>, CaptureError> {

@@ -246,6 +246,32 @@ impl Desk {
         if !self.is_open() || !tables.iter().any(concerned) {
             return Ok(());
         }
+        self.copy_anew(tables, session).await
+    }
+
+    /// A table is going to be made like another one. Where that waits for its copy, a reader of the log does not have it yet: the new one
+    /// is copied, too.
+    pub(crate) async fn made_like(
+        &mut self,
+        like: &Name,
+        tables: &[(String, String)],
+        session: &mut Session,
+    ) -> Result<(), CaptureError> {
+        let sites = &session.state().sites;
+        let waits = sites
+            .iter()
+            .any(|site| site.jobs.iter().any(|job| job.awaits(&like.0, &like.1)));
+        match self.is_open() && waits {
+            true => self.copy_anew(tables, session).await,
+            false => Ok(()),
+        }
+    }
+
+    async fn copy_anew(
+        &mut self,
+        tables: &[(String, String)],
+        session: &mut Session,
+    ) -> Result<(), CaptureError> {
         let quoted = tables.iter().map(|(database, table)| {
             format!(
                 "{}.{}",

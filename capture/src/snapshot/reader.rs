@@ -353,7 +353,7 @@ async fn connect(address: &Address, server_uuid: Uuid) -> Result<Connection, Cap
     Ok(connection)
 }
 
-fn is_redefined(error: &CaptureError) -> bool {
+pub(super) fn is_redefined(error: &CaptureError) -> bool {
     match error {
         CaptureError::Permanent(Permanent::Refused { error, .. }) => {
             REDEFINED.contains(&error.code)

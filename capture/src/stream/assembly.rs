@@ -746,6 +746,11 @@ impl Assembly {
                 if concern.effect == DdlEffect::Rename {
                     self.desk.renamed(&concern.tables, session).await?;
                 }
+                if let Some((database, table)) = &definition.like {
+                    let fold = |name: &str| self.filter.fold(name).into_owned();
+                    let like = (fold(database), fold(table));
+                    self.desk.made_like(&like, &concern.tables, session).await?;
+                }
                 let mut transaction = open.transaction.clone();
                 transaction.last = !goes_on;
                 let ddl = Ddl {
