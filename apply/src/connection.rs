@@ -26,6 +26,8 @@ pub struct Target {
     pub conn: Conn,
     pub dialect: Dialect,
     pub max_packet: usize,
+    /// LOAD DATA LOCAL is allowed there.
+    pub local_infile: bool,
 }
 
 /// Connects with the address's TLS mode and prepares the session.
@@ -136,14 +138,16 @@ async fn prepare(mut conn: Conn, address: &Address) -> Result<Target, ApplyError
             .query_drop("SET SESSION sql_generate_invisible_primary_key = 0")
             .await;
     }
-    let max_packet: Option<u64> = conn
-        .query_first("SELECT @@session.max_allowed_packet")
+    let found: Option<(u64, bool)> = conn
+        .query_first("SELECT @@session.max_allowed_packet, @@global.local_infile")
         .await
         .map_err(fail)?;
+    let (max_packet, local_infile) = found.unwrap_or((1 << 22, false));
     Ok(Target {
         conn,
         dialect,
-        max_packet: usize::try_from(max_packet.unwrap_or(1 << 22)).unwrap_or(usize::MAX),
+        max_packet: usize::try_from(max_packet).unwrap_or(usize::MAX),
+        local_infile,
     })
 }
 

@@ -6,10 +6,12 @@ use std::{
 };
 
 use binferry_schemas::{gtid::Uuid, record::FoldState};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use mysql_async::{Conn, Error, prelude::Queryable};
 
 use crate::{
-    batch::{self, Limits, PACKET_MARGIN, Statement, Unfit},
+    batch::{self, Bulk, Limits, PACKET_MARGIN, Statement, Unfit},
     change::RowChange,
     conflict::{self, Court},
     connection::{KEEPALIVE, Target, from_mysql},
@@ -45,6 +47,8 @@ pub struct Executor {
     gtids: Gtids,
     /// Of the open transaction, or the next one, when it is to have the source's.
     name: Option<Name>,
+    /// Groups for which rows of copies are not loaded, because some could not be.
+    not_loading: u32,
 }
 
 /// How a group ended.
@@ -89,6 +93,9 @@ impl Failure {
     }
 }
 
+/// After rows that could not be loaded. What is there already lies together, mostly.
+const NOT_LOADING: u32 = 16;
+
 const APPLYING: &str = "applying changes";
 
 impl Executor {
@@ -112,6 +119,7 @@ impl Executor {
             decided: 0,
             gtids,
             name: None,
+            not_loading: 0,
         }
     }
 
@@ -143,29 +151,27 @@ impl Executor {
                 "a change that is neither late nor early",
             ));
         }
-        let rendered = self.render(group, false).and_then(|early| {
-            let late = self.render(group, true)?;
-            Ok((early, late))
-        });
-        let (early, late) = match rendered {
-            Ok(statements) => statements,
-            Err(unfit) => return self.closely(group, turns, &unfit.to_string()).await,
-        };
+        let mut bulk = self.bulk();
+        let mut rendered = self.render(group, bulk);
         let mut beside = true;
         let mut attempt = 0;
         loop {
+            let (early, late) = match &rendered {
+                Ok(statements) => statements,
+                Err(unfit) => return self.closely(group, turns, &unfit.to_string()).await,
+            };
             // The first time at once; then with everything before committed, and nothing behind in the way.
             if !beside && turns.wait(group.number, false).await == Turn::Abandoned {
                 return Ok(Outcome::Abandoned);
             }
-            let failure = match self.fast(&group.state, &early).await {
+            let failure = match self.fast(&group.state, early).await {
                 Ok(()) => match turns.wait(group.number, beside).await {
                     Turn::Abandoned => {
                         self.roll_back().await?;
                         return Ok(Outcome::Abandoned);
                     }
                     Turn::Yield => None,
-                    Turn::Ours => match self.statements(Vec::new(), Vec::new(), &late).await {
+                    Turn::Ours => match self.statements(Vec::new(), Vec::new(), late).await {
                         Ok(()) => {
                             self.commit().await?;
                             return Ok(Outcome::Committed);
@@ -177,6 +183,17 @@ impl Executor {
             };
             match failure {
                 None => {}
+                // Rows may be there already, or need more care.
+                Some(failure)
+                    if failure.is_about_data() && (has_lines(early) || has_lines(late)) =>
+                {
+                    tracing::debug!(%failure, "rows of a copy can't be loaded; they are inserted");
+                    self.roll_back().await?;
+                    self.not_loading = NOT_LOADING;
+                    bulk = Bulk::Insert;
+                    rendered = self.render(group, bulk);
+                    continue;
+                }
                 // What it shares with the groups before may not be told by any key that is known here.
                 Some(failure) if beside && failure.is_about_data() => {}
                 Some(failure) if failure.is_about_locks() && attempt < ATTEMPTS => attempt += 1,
@@ -191,16 +208,29 @@ impl Executor {
         }
     }
 
-    /// The statements of what is late, or of the rest.
-    fn render(&self, group: &Group, late: bool) -> Result<Vec<Statement>, Unfit> {
-        if group.copied.is_empty() {
-            return batch::net_effect(group.part(late), &self.limits);
+    /// Groups that were not loaded are followed by some that are not tried either.
+    fn bulk(&mut self) -> Bulk {
+        let waits = self.not_loading > 0;
+        self.not_loading = self.not_loading.saturating_sub(1);
+        match self.target.local_infile && !waits {
+            true => Bulk::Load,
+            false => Bulk::Insert,
         }
-        let mut statements = Vec::new();
-        for (copied, rows) in group.copied_part(late) {
-            batch::put_copied(copied, &rows, &self.limits, &mut statements)?;
-        }
-        Ok(statements)
+    }
+
+    /// The statements of what is not late, and of what is.
+    fn render(&self, group: &Group, bulk: Bulk) -> Result<(Vec<Statement>, Vec<Statement>), Unfit> {
+        let part = |late| {
+            if group.copied.is_empty() {
+                return batch::net_effect(group.part(late), &self.limits);
+            }
+            let mut statements = Vec::new();
+            for (copied, rows) in group.copied_part(late) {
+                batch::put_copied(copied, &rows, bulk, &self.limits, &mut statements)?;
+            }
+            Ok(statements)
+        };
+        Ok((part(false)?, part(true)?))
     }
 
     /// A step of a copy; gives whether definitions of other tables have changed.
@@ -393,6 +423,15 @@ impl Executor {
         // Index of the progress statement's answer, which is in the first packet.
         let mut progress = (claims > 0).then(|| claims - 1);
         for statement in statements {
+            if let Some(lines) = &statement.lines {
+                if !sql.is_empty() {
+                    self.checked(std::mem::take(&mut sql), &rows, progress.take())
+                        .await?;
+                    rows.clear();
+                }
+                self.load(statement, lines.clone()).await?;
+                continue;
+            }
             if !sql.is_empty() && sql.len() + statement.sql.len() > room {
                 self.checked(std::mem::take(&mut sql), &rows, progress.take())
                     .await?;
@@ -451,6 +490,28 @@ impl Executor {
         match tokio::time::timeout(self.stall, work).await {
             Ok(Ok(None)) => Ok(()),
             Ok(Ok(Some(index))) => Err(Failure::Rows { index }),
+            Ok(Err(error)) => Err(from_mysql(error, APPLYING).into()),
+            Err(_) => Err(ApplyError::Lost {
+                reason: format!("no answer for {} seconds", self.stall.as_secs()),
+            }
+            .into()),
+        }
+    }
+
+    /// Runs a LOAD DATA LOCAL: each line must be a new row, and none of them may have been changed for it.
+    async fn load(&mut self, statement: &Statement, lines: Bytes) -> Result<(), Failure> {
+        self.said = Instant::now();
+        let conn = &mut self.target.conn;
+        let work = async {
+            conn.set_infile_handler(async move { Ok(stream::iter([Ok(lines)]).boxed()) });
+            let result = conn.query_iter(statement.sql.as_slice()).await?;
+            let found = (result.affected_rows(), result.warnings());
+            result.drop_result().await?;
+            Ok(found)
+        };
+        match tokio::time::timeout(self.stall, work).await {
+            Ok(Ok((rows, 0))) if statement.rows == Some(rows) => Ok(()),
+            Ok(Ok(_)) => Err(Failure::Rows { index: 0 }),
             Ok(Err(error)) => Err(from_mysql(error, APPLYING).into()),
             Err(_) => Err(ApplyError::Lost {
                 reason: format!("no answer for {} seconds", self.stall.as_secs()),
@@ -567,6 +628,10 @@ impl Executor {
         self.deciding += journaled;
         Ok(())
     }
+}
+
+fn has_lines(statements: &[Statement]) -> bool {
+    statements.iter().any(|statement| statement.lines.is_some())
 }
 
 fn is_about_data(error: &ApplyError) -> bool {

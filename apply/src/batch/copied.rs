@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use binferry_schemas::datum::Value;
+use binferry_schemas::datum::{DatumError, Value};
 
 use super::{
     Limits, Statement,
@@ -23,6 +23,7 @@ use crate::{
     render::{
         checks::without_foreign_keys,
         copied::{put_absent, put_present},
+        load::{is_loadable, put_line, put_load},
         statement::{
             Unrenderable, begin_insert, is_lax_row, put_delete, put_delete_join, put_insert,
             put_insert_row, put_update, put_update_join,
@@ -161,30 +162,48 @@ impl<'a> Rows<'a> {
         if self.unchecked {
             sql = without_foreign_keys(self.mapping.dialect, sql);
         }
-        out.push(Statement { sql, rows });
+        out.push(Statement::new(sql, rows));
         Ok(())
     }
+}
+
+/// How rows of copies get into a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bulk {
+    /// With statements that tolerate a row that is there and equal.
+    Insert,
+    /// Loaded where that can be, which is faster and takes new rows only.
+    Load,
 }
 
 /// The statements of rows that a copy brings with one record: as many rows in each as fit.
 pub fn put_copied(
     copied: &Copied,
     rows: &[&RowImage],
+    bulk: Bulk,
     limits: &Limits,
     out: &mut Vec<Statement>,
 ) -> Result<(), ApplyError> {
     let Copied { mapping, place, .. } = copied;
+    let mut lines = Lines::default();
+    let loads = bulk == Bulk::Load && is_loadable(mapping);
     let block = Block {
         mapping,
         place,
         limits,
     };
     let (mut gathered, mut bytes) = (Vec::with_capacity(limits.statement_rows), 0);
+    let broken = |source| ApplyError::Datum {
+        place: Arc::clone(place),
+        source: Box::new(source),
+    };
     for row in rows {
-        let values = mapping.values(row).map_err(|source| ApplyError::Datum {
-            place: Arc::clone(place),
-            source: Box::new(source),
-        })?;
+        // A row that large would have to be in a variable, at twice its size.
+        let loads = loads && row.datum.len() <= limits.statement_bytes;
+        if loads && lines.put(mapping, row, rows.len()).map_err(broken)? {
+            continue;
+        }
+        let values = mapping.values(row).map_err(broken)?;
         let full = gathered.len() >= limits.statement_rows
             || bytes + row.datum.len() > limits.statement_bytes;
         if full && !gathered.is_empty() {
@@ -200,7 +219,40 @@ pub fn put_copied(
         bytes += row.datum.len();
         gathered.push(values);
     }
-    block.put(&gathered, bytes, out)
+    block.put(&gathered, bytes, out)?;
+    lines.finish(mapping, out);
+    Ok(())
+}
+
+#[derive(Default)]
+struct Lines {
+    text: Vec<u8>,
+    rows: u64,
+}
+
+impl Lines {
+    /// False: the row can't be loaded. `of`: so many rows may come.
+    fn put(&mut self, mapping: &Mapping, row: &RowImage, of: usize) -> Result<bool, DatumError> {
+        if self.text.capacity() == 0 {
+            self.text.reserve(row.datum.len() * of * 5 / 4);
+        }
+        let put = put_line(&mut self.text, mapping, row)?;
+        self.rows += u64::from(put);
+        Ok(put)
+    }
+
+    fn finish(self, mapping: &Mapping, out: &mut Vec<Statement>) {
+        if self.rows == 0 {
+            return;
+        }
+        let mut sql = Vec::new();
+        put_load(&mut sql, mapping);
+        out.push(Statement {
+            sql,
+            rows: Some(self.rows),
+            lines: Some(self.text.into()),
+        });
+    }
 }
 
 struct Block<'a> {
@@ -267,10 +319,7 @@ impl Block<'_> {
         if self.mapping.without_foreign_keys(true) {
             sql = without_foreign_keys(self.mapping.dialect, sql);
         }
-        out.push(Statement {
-            sql,
-            rows: Some(rows as u64),
-        });
+        out.push(Statement::new(sql, Some(rows as u64)));
         Ok(())
     }
 }

@@ -17,9 +17,10 @@ use std::{
 };
 
 use binferry_schemas::record::Operation;
+use bytes::Bytes;
 
 pub use self::{
-    copied::put_copied,
+    copied::{Bulk, put_copied},
     run::{PACKET_MARGIN, value_error},
 };
 use self::{
@@ -38,6 +39,15 @@ pub struct Statement {
     pub sql: Vec<u8>,
     /// Rows that it must find or insert; `None`: however many.
     pub rows: Option<u64>,
+    /// The lines of a LOAD DATA LOCAL, which must do without a warning too.
+    pub lines: Option<Bytes>,
+}
+
+impl Statement {
+    pub fn new(sql: Vec<u8>, rows: Option<u64>) -> Self {
+        let lines = None;
+        Self { sql, rows, lines }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

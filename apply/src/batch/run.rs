@@ -45,7 +45,7 @@ pub fn single(
             limit: limits.packet as u64,
         });
     }
-    Ok(Statement { sql, rows: Some(1) })
+    Ok(Statement::new(sql, Some(1)))
 }
 
 /// What a packet holds beside a statement.
@@ -259,10 +259,7 @@ impl<'a> Run<'a> {
                 self.single(place, before, after, out)?;
             }
         } else {
-            out.push(Statement {
-                sql,
-                rows: Some(rows as u64),
-            });
+            out.push(Statement::new(sql, Some(rows as u64)));
         }
         self.clear();
         Ok(())

@@ -327,7 +327,7 @@ fn context(dialect: Dialect, begin: &SnapshotBegin) -> String {
 pub(super) fn statement(put: impl FnOnce(&mut Vec<u8>)) -> Statement {
     let mut sql = Vec::new();
     put(&mut sql);
-    Statement { sql, rows: None }
+    Statement::new(sql, None)
 }
 
 pub(super) fn table_text(name: &TableName) -> String {

@@ -179,7 +179,7 @@ impl Repair {
         if mapping.without_foreign_keys(true) {
             sql = without_foreign_keys(mapping.dialect, sql);
         }
-        Ok(Statement { sql, rows: None })
+        Ok(Statement::new(sql, None))
     }
 
     /// A row of which only the key is known.

@@ -14,9 +14,35 @@
 mod collation;
 mod touch;
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
+};
 
 pub(crate) use self::touch::{Keys, Touches, name_token};
+
+/// By token.
+type ByToken<T> = HashMap<u64, T, BuildHasherDefault<AsItIs>>;
+
+/// A token is a hash already.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, token: u64) {
+        self.0 = token;
+    }
+}
 
 /// The numbers of the last groups that touched a token; 0: none.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,7 +64,7 @@ pub struct Tracker {
     /// So many groups may be under way at once.
     window: u64,
     newest: u64,
-    seen: HashMap<u64, Seen>,
+    seen: ByToken<Seen>,
     groups: VecDeque<(u64, Vec<u64>)>,
     /// Nothing after this group may run beside it or those before.
     barrier: u64,
@@ -49,7 +75,7 @@ impl Tracker {
         Self {
             window: window.max(1) as u64,
             newest: 0,
-            seen: HashMap::new(),
+            seen: ByToken::default(),
             groups: VecDeque::new(),
             barrier: 0,
         }
@@ -95,7 +121,7 @@ impl Tracker {
         (self.newest, late)
     }
 
-    fn remember(&mut self, nodes: HashMap<u64, Node>) {
+    fn remember(&mut self, nodes: ByToken<Node>) {
         let tokens = nodes.keys().copied().collect();
         for (token, node) in nodes {
             let seen = self.seen.entry(token).or_default();
@@ -122,8 +148,9 @@ impl Tracker {
     }
 }
 
-fn nodes(touches: &Touches) -> HashMap<u64, Node> {
-    let mut nodes: HashMap<u64, Node> = HashMap::with_capacity(touches.len() * 2);
+fn nodes(touches: &Touches) -> ByToken<Node> {
+    let mut nodes =
+        ByToken::with_capacity_and_hasher(touches.len() * 2, BuildHasherDefault::default());
     for (change, touched) in touches.iter().enumerate() {
         for touch in touched {
             let node = nodes.entry(touch.token).or_insert(Node {

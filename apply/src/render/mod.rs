@@ -6,5 +6,6 @@ pub mod copied;
 pub mod forced;
 pub mod json;
 pub mod literal;
+pub mod load;
 pub mod name;
 pub mod statement;

@@ -21,7 +21,7 @@ pub struct Case {
     pub values: [Value<'static>; 2],
     /// Of column `c`.
     pub shown: &'static str,
-    expected: [&'static str; 2],
+    pub expected: [&'static str; 2],
 }
 
 fn integer(width: Width, unsigned: bool) -> ColumnType {
