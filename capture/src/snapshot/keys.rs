@@ -47,18 +47,38 @@ impl KeyLayout {
 
     /// The key's datums, one behind the other; `None` for bytes that are no datum of the schema.
     pub fn of(&self, datum: &[u8]) -> Option<Box<[u8]>> {
-        let mut values = vec![None; self.columns.len()];
-        for (at, value) in Values::new(&self.schema, None, datum).enumerate() {
-            let value = value.ok()??;
-            if let Some(place) = self.columns.iter().position(|&column| column == at) {
-                values[place] = Some(value);
-            }
-        }
         let mut key = Vec::new();
-        for (&column, value) in self.columns.iter().zip(values) {
-            datum::put(&mut key, &self.schema.columns[column].ty, &value?).ok()?;
+        self.put(&mut key, datum).then(|| key.into())
+    }
+
+    /// Appends it to `out`; false for bytes that are no datum of the schema. What lies behind the key's columns is not looked at.
+    pub fn put(&self, out: &mut Vec<u8>, datum: &[u8]) -> bool {
+        self.try_put(out, datum).is_some()
+    }
+
+    fn try_put(&self, out: &mut Vec<u8>, datum: &[u8]) -> Option<()> {
+        let mut values = Values::new(&self.schema, None, datum);
+        let put = |out: &mut Vec<u8>, column: usize, value| {
+            datum::put(out, &self.schema.columns[column].ty, &value).ok()
+        };
+        if self.columns.is_sorted() {
+            let mut next = 0;
+            for &column in &self.columns {
+                for _ in next..column {
+                    values.next()?.ok()??;
+                }
+                put(out, column, values.next()?.ok()??)?;
+                next = column + 1;
+            }
+            return Some(());
         }
-        Some(key.into())
+        let needed = self.columns.iter().max().map_or(0, |last| last + 1);
+        let values: Option<Vec<_>> = values.take(needed).map(|value| value.ok()?).collect();
+        let values = values?;
+        for &column in &self.columns {
+            put(out, column, *values.get(column)?)?;
+        }
+        Some(())
     }
 }
 
@@ -70,5 +90,52 @@ fn key_schema(schema: &RowSchema, columns: &[usize]) -> RowSchema {
             .iter()
             .map(|&at| schema.columns[at].clone())
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use binferry_schemas::{
+        datum::Value,
+        row::{Column, ColumnType, Width},
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_key_comes_in_its_own_order() {
+        let ty = ColumnType::Integer {
+            width: Width::Int,
+            unsigned: false,
+        };
+        let column = |name: &str| Column {
+            name: name.into(),
+            ty: ty.clone(),
+            nullable: false,
+            visible: true,
+            key: None,
+        };
+        let schema = RowSchema {
+            database: "d".into(),
+            table: "t".into(),
+            columns: ["a", "b", "c"].map(column).into(),
+        };
+        let datum_of = |values: &[i64]| {
+            let mut out = Vec::new();
+            for value in values {
+                datum::put(&mut out, &ty, &Value::Int(*value)).unwrap();
+            }
+            out
+        };
+        let row = datum_of(&[10, 20, 30]);
+        for (columns, key) in [
+            (vec![1], &[20][..]),
+            (vec![0, 2], &[10, 30]),
+            (vec![2, 0], &[30, 10]),
+        ] {
+            let layout = KeyLayout::by(schema.clone(), Fingerprint(1), columns);
+            assert_eq!(layout.of(&row).as_deref(), Some(&*datum_of(key)));
+            assert_eq!(layout.of(&row[..1]), None);
+        }
     }
 }

@@ -30,30 +30,36 @@ pub(super) struct Rows {
     pub buffer: RowBuffer,
 }
 
-/// Rows, one behind the other: key and datum.
+/// Rows, one behind the other: datum and key.
 #[derive(Debug, Default)]
 pub(super) struct RowBuffer {
     bytes: Vec<u8>,
-    /// Where the key and the datum of each end.
+    /// Where the datum and the key of each end.
     ends: Vec<(usize, usize)>,
+    /// Of the row that is pushed.
+    key: Vec<u8>,
 }
 
 impl RowBuffer {
-    /// `write` appends the datum, of which the key is then taken.
+    /// `write` appends the datum, of which `key` then appends the key. False, or an error: nothing of the row is kept.
     pub fn push<E>(
         &mut self,
-        key: impl FnOnce(&[u8]) -> Option<Box<[u8]>>,
+        key: impl FnOnce(&mut Vec<u8>, &[u8]) -> bool,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let mut datum = Vec::new();
-        write(&mut datum)?;
-        let Some(key) = key(&datum) else {
+        let begin = self.bytes.len();
+        if let Err(error) = write(&mut self.bytes) {
+            self.bytes.truncate(begin);
+            return Err(error);
+        }
+        let datum = self.bytes.len();
+        self.key.clear();
+        if !key(&mut self.key, &self.bytes[begin..]) {
+            self.bytes.truncate(begin);
             return Ok(false);
-        };
-        self.bytes.extend_from_slice(&key);
-        let end = self.bytes.len();
-        self.bytes.extend_from_slice(&datum);
-        self.ends.push((end, self.bytes.len()));
+        }
+        self.bytes.extend_from_slice(&self.key);
+        self.ends.push((datum, self.bytes.len()));
         Ok(true)
     }
 
@@ -65,17 +71,19 @@ impl RowBuffer {
         self.bytes.len()
     }
 
+    /// Key and datum of each.
     fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut begin = 0;
-        self.ends.iter().map(move |&(key, datum)| {
-            let row = (&self.bytes[begin..key], &self.bytes[key..datum]);
-            begin = datum;
+        self.ends.iter().map(move |&(datum, key)| {
+            let row = (&self.bytes[datum..key], &self.bytes[begin..datum]);
+            begin = key;
             row
         })
     }
 
     pub fn last_key(&self) -> Option<&[u8]> {
-        self.iter().last().map(|(key, _)| key)
+        let &(datum, key) = self.ends.last()?;
+        Some(&self.bytes[datum..key])
     }
 }
 
@@ -95,6 +103,8 @@ struct Range<'a> {
     window: &'a Window,
     lower: Option<Vec<u8>>,
     chunk: u64,
+    /// Rows that are whole with it.
+    whole: u64,
 }
 
 impl Logged {
@@ -117,18 +127,19 @@ impl Logged {
             window,
             lower: rows.lower.clone(),
             chunk: rows.chunk,
+            whole: 0,
         };
         let mut changes = ChangesBuffer::new();
-        let mut upper: Option<Vec<u8>> = None;
+        let mut upper: Option<&[u8]> = None;
         for (key, datum) in rows.buffer.iter() {
             if touched.contains(key) {
                 self.left_out += 1;
-                upper = Some(key.to_vec());
+                upper = Some(key);
                 continue;
             }
             let change = insert(datum);
             if !changes.is_empty() && changes.len() + change.size() > limit {
-                let to = if whole { None } else { upper.clone() };
+                let to = upper.filter(|_| !whole).map(<[u8]>::to_vec);
                 range.send(&mut changes, 0, true, to, session).await?;
             }
             if change.size() > limit {
@@ -136,15 +147,17 @@ impl Logged {
                 for (part, fragment) in (0..).zip(split::fragments(change, limit)) {
                     changes.push(&fragment);
                     let last = !fragment.more;
+                    range.whole += u64::from(last);
                     range
                         .send(&mut changes, part, last, to.clone(), session)
                         .await?;
                 }
             } else {
                 changes.push(&change);
+                range.whole += 1;
             }
             self.rows += 1;
-            upper = Some(key.to_vec());
+            upper = Some(key);
         }
         // Also when no row is left: the copy goes on behind the range.
         let ends = rows.upper.is_none();
@@ -180,11 +193,7 @@ impl Range<'_> {
         session: &mut Session,
     ) -> Result<(), CaptureError> {
         let layout = &self.rows.layout;
-        let complete = changes
-            .as_changes()
-            .iter()
-            .filter(|change| change.as_ref().is_ok_and(|change| !change.more));
-        let rows = complete.count() as u64;
+        let rows = std::mem::take(&mut self.whole);
         let body = Body::SnapshotRows(SnapshotRows {
             head: RowsHead {
                 copy: self.rows.copy,

@@ -324,7 +324,7 @@ fn push(
         problem,
     };
     let pushed = buffer.push(
-        |datum| layout.of(datum),
+        |key, datum| layout.put(key, datum),
         |out| {
             let row = selected.row(columns, row, out);
             row.map_err(|flaw| refuse(flaw.describe(&definition.schema)))
