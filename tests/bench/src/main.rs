@@ -3,12 +3,14 @@
 //! The load is sysbench's oltp_write_only, 4 tables of 100,000 rows, about a million row changes in all; what applies has others beside it
 //! (`backlog`). Absolute figures of a shared machine mean little; the ratios are what docs/benchmarks.md states.
 //!
-//! Arguments: the names of the parts to run (capture, decode, payload, apply, detection, scaling, latency, memory, payload-memory, kafka,
+//! Arguments: the names of the parts to run (capture, decode, payload, apply, detection, scaling, latency, copy, copy-load, memory, payload-memory, kafka,
 //! kafka-latency, kafka-bytes, kafka-memory, sink), all of them without one; and options ([`settings::USAGE`]).
 
 mod apply;
 mod backlog;
 mod capture;
+mod copy;
+mod copy_load;
 mod debezium;
 mod decode;
 mod detection;
@@ -84,6 +86,12 @@ fn main() -> Result<()> {
     }
     if wants("latency") {
         show(latency::run(&program, &settings)?);
+    }
+    if wants("copy") {
+        show(copy::run(&program, &settings)?);
+    }
+    if wants("copy-load") {
+        show(copy_load::run(&program, &settings)?);
     }
     if wants("memory") {
         figures.extend(memory::embedded(&program)?);

@@ -17,11 +17,17 @@ pub struct Timed {
     pub peak_bytes: u64,
 }
 
-pub fn binferry(program: &Path, command: &str) -> Command {
+/// A command of it as it comes.
+pub fn plain(program: &Path, command: &str) -> Command {
     let mut c = Command::new(program);
     c.arg(command)
         .env("BINFERRY_SOURCE_PASSWORD", PASSWORD)
         .env("BINFERRY_TARGET_PASSWORD", PASSWORD);
+    c
+}
+
+pub fn binferry(program: &Path, command: &str) -> Command {
+    let mut c = plain(program, command);
     // Targets get their tables with the benchmark's own hand.
     if matches!(command, "run" | "apply") {
         c.args(["--ddl", "ignore"]);

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use crate::backlog::{Durability, Workload};
 
 pub const USAGE: &str = "usage: binferry-bench [PART…] [--rounds N] [--transactions N] [--seconds N] [--loads NAME,…] [--workers N] \
-[--replica-workers N,…] [--delays MS,…] [--durability durable,relaxed]";
+[--replica-workers N,…] [--delays MS,…] [--durability durable,relaxed] [--rows N]";
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -26,6 +26,8 @@ pub struct Settings {
     /// Each way, in milliseconds.
     pub delays: Vec<u64>,
     pub durability: Vec<Durability>,
+    /// Of the copy.
+    pub rows: Option<u64>,
 }
 
 impl Settings {
@@ -40,6 +42,7 @@ impl Settings {
             replica_workers: vec![1, 2, 4, 8],
             delays: vec![0, 1, 2, 5],
             durability: vec![Durability::Durable, Durability::Relaxed],
+            rows: None,
         };
         while let Some(argument) = arguments.next() {
             let Some(name) = argument.strip_prefix("--") else {
@@ -58,6 +61,7 @@ impl Settings {
                 "delays" => settings.delays = list(&value, number)?,
                 "loads" => settings.loads = list(&value, Workload::named)?,
                 "durability" => settings.durability = list(&value, Durability::named)?,
+                "rows" => settings.rows = Some(number(&value)?),
                 _ => bail!("{argument}: unknown; {USAGE}"),
             }
         }
@@ -108,6 +112,6 @@ mod tests {
     fn what_is_not_known() {
         assert!(parse("--workers").is_err());
         assert!(parse("--loads tpch").is_err());
-        assert!(parse("--rows 3").is_err());
+        assert!(parse("--columns 3").is_err());
     }
 }

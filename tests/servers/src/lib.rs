@@ -71,7 +71,7 @@ mod shared;
 pub use error::{Error, FailedWay, Result};
 pub use kafka::{Builder as KafkaBuilder, Kafka, kafka};
 pub use keeper::{peak_memory, spawn};
-pub use mysql::{Builder, MySql, Release, sysbench};
+pub use mysql::{Builder, MySql, Release, mydumper, sysbench};
 pub use proxy::{Catch, CommitFault, Proxy};
 pub use query::TextRow;
 pub use shared::{Pair, database, mariadb, pair};

@@ -41,6 +41,14 @@ impl Root {
         if usr.exists() { usr } else { old }
     }
 
+    /// Of MariaDB's client library.
+    pub(crate) fn client_plugins(&self) -> PathBuf {
+        self.path
+            .join("usr/lib")
+            .join(Machine::TRIPLE)
+            .join("libmariadb3/plugin")
+    }
+
     fn library_folders(&self) -> [PathBuf; 2] {
         ["usr/lib", "lib"].map(|folder| self.path.join(folder).join(Machine::TRIPLE))
     }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use programs::sysbench;
+pub use programs::{mydumper, sysbench};
 pub use release::Release;
 
 use crate::error::{Error, Result};

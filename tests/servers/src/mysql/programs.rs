@@ -199,6 +199,18 @@ pub fn sysbench() -> Result<Command> {
     Ok(command)
 }
 
+/// `mydumper` or `myloader`, for benchmarks: from the PATH, else from Debian's package, fetched when first asked for.
+pub fn mydumper(program: &str) -> Result<Command> {
+    if let Some(path) = find(program) {
+        return Ok(Command::new(path));
+    }
+    let root = debian::unpacked("mydumper", "sid", &["mydumper"])?;
+    let mut command = loaded(&root, &format!("usr/bin/{program}"));
+    // How the server wants to be logged in to is a plugin of its client library, which looks where it was not installed.
+    command.env("MARIADB_PLUGIN_DIR", root.client_plugins());
+    Ok(command)
+}
+
 fn loaded(root: &Root, program: &str) -> Command {
     let mut command = Command::new(root.loader());
     command
