@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use binferry_apply::{DdlMode, Gtids, IntoTables, conflict::Policies};
+use binferry_apply::{Compare as Compared, DdlMode, Gtids, IntoTables, conflict::Policies};
 use binferry_capture::snapshot::CopyOptions;
 use binferry_schemas::{
     address::{Address, Secret},
@@ -155,6 +155,9 @@ pub struct Options {
     /// times, and the last one that fits counts [default: stop].
     #[arg(long, value_name = "RULE")]
     pub on_conflict: Vec<String>,
+    /// What an update or a delete compares of the target's row that it finds: the before image, or the key alone [default: image].
+    #[arg(long, value_enum)]
+    pub compare: Option<Compare>,
     /// Tables of the target whose triggers may run for what is applied: 'shop.audited' [default: none; a trigger stops the start].
     #[arg(long, value_name = "PATTERNS")]
     pub allow_triggers: Option<String>,
@@ -234,6 +237,22 @@ impl From<Ddl> for DdlMode {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compare {
+    Image,
+    Key,
+}
+
+impl From<Compare> for Compared {
+    fn from(compare: Compare) -> Self {
+        match compare {
+            Compare::Image => Self::Image,
+            Compare::Key => Self::Key,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -295,6 +314,7 @@ impl Options {
             until,
             gtid,
             ddl,
+            compare,
             allow_triggers,
             into,
             server_id,
@@ -473,6 +493,10 @@ impl Options {
 
     pub fn ddl(&self) -> DdlMode {
         self.ddl.map(DdlMode::from).unwrap_or_default()
+    }
+
+    pub fn compare(&self) -> Compared {
+        self.compare.map(Compared::from).unwrap_or_default()
     }
 
     pub fn allow_triggers(&self) -> Result<Option<TableFilter>, Failure> {

@@ -45,7 +45,7 @@ pub use self::{
     copy::{CopyProblem, IntoTables},
     ddl::DdlMode,
     error::{ApplyError, PassedDdl, Place, PreserveProblem, ServerFault, TableName, TableProblem},
-    options::{GroupLimits, Gtids, Options, Until},
+    options::{Compare, GroupLimits, Gtids, Options, Until},
     preflight::{Wanted, preflight, refuse_rows},
     progress::TargetProgress,
     skip::{Skipped, skip},

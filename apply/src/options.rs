@@ -28,6 +28,7 @@ pub struct Options {
     /// Who wins where a change does not fit the target's rows.
     pub policies: Arc<Policies>,
     pub gtids: Gtids,
+    pub compare: Compare,
     /// What becomes of statements that define tables.
     pub ddl: DdlMode,
     /// Tables whose triggers on the target may do what they do.
@@ -48,6 +49,7 @@ impl Options {
             workers: 4,
             policies: Arc::default(),
             gtids: Gtids::default(),
+            compare: Compare::default(),
             ddl: DdlMode::default(),
             triggers: None,
             into: IntoTables::default(),
@@ -90,6 +92,16 @@ impl From<FoldState> for Until {
 
 /// Of the log's records that are being applied at once. Rendered, they take several times as much.
 const UNDER_WAY: usize = 16 << 20;
+
+/// What an update or a delete compares of the row that it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compare {
+    /// Every column that its before image has.
+    #[default]
+    Image,
+    /// Its key. A table without one is compared whole all the same: nothing else tells its rows apart.
+    Key,
+}
 
 /// What target transactions are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -15,7 +15,7 @@ use crate::{
     connection::{self, Target},
     dependency::name_token,
     error::{ApplyError, PassedDdl, Place, TableName, TableProblem},
-    options::Options,
+    options::{Compare, Options},
     target::{catalog, mapping::Mapping},
 };
 
@@ -25,6 +25,7 @@ pub struct Tables {
     address: Address,
     /// Tables whose triggers may do what they do.
     triggers: Option<TableFilter>,
+    compare: Compare,
     /// For reading the catalog; opened when it is needed.
     target: Option<Target>,
     mappings: HashMap<(TableName, Fingerprint), Arc<Mapping>>,
@@ -39,6 +40,7 @@ impl Tables {
             log: Arc::clone(&options.log),
             address: options.address.clone(),
             triggers: options.triggers.clone(),
+            compare: options.compare,
             target: None,
             mappings: HashMap::new(),
             passed: HashMap::new(),
@@ -124,7 +126,8 @@ impl Tables {
                     let mut mapping = match copied {
                         true => mapping.copied(&found),
                         false => mapping,
-                    };
+                    }
+                    .comparing(self.compare);
                     mapping.parents_copied = parents_copied;
                     mapping
                 })

@@ -49,6 +49,7 @@ pub async fn apply_from(
     wanted.policies = Arc::new(options.policies()?);
     wanted.gtids = options.gtids()?;
     wanted.ddl = options.ddl();
+    wanted.compare = options.compare();
     wanted.triggers = options.allow_triggers()?;
     wanted.into = options.copy_into()?;
     let applier = tokio::select! {

@@ -256,7 +256,7 @@ pub fn compared<'a>(
 ) -> impl Iterator<Item = usize> + 'a {
     (0..mapping.columns.len()).filter(|at| {
         before[*at].is_some()
-            && mapping.columns[*at].assigned
+            && mapping.compares(*at)
             && !(mapping.key.contains(at) && key_is_exact(&mapping.schema.columns[*at].ty))
     })
 }
@@ -344,7 +344,7 @@ pub fn put_delete_join(
 fn needed(mapping: &Mapping, before: &[Option<Value<'_>>]) -> Vec<usize> {
     (0..mapping.columns.len())
         .filter(|at| before[*at].is_some())
-        .filter(|at| mapping.columns[*at].assigned || mapping.key.contains(at))
+        .filter(|at| mapping.compares(*at) || mapping.key.contains(at))
         .collect()
 }
 

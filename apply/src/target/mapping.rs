@@ -9,6 +9,7 @@ use crate::{
     dependency::Keys,
     dialect::Dialect,
     error::{TableName, TableProblem},
+    options::Compare,
     render::name::{Charset, quoted},
 };
 
@@ -43,6 +44,7 @@ pub struct Mapping {
     /// A unique key depends on columns in a way that is not known here (an expression, a generated column): any update may move the row.
     pub opaque_unique: bool,
     pub order: Order,
+    pub compare: Compare,
     /// No foreign key refers to it.
     pub is_leaf: bool,
     /// What makes changes of the table depend on each other.
@@ -175,6 +177,7 @@ impl Mapping {
             unique,
             opaque_unique,
             order,
+            compare: Compare::default(),
             is_leaf: target.referred.is_empty(),
             keys: Keys::new(&schema, target),
             has_foreign_keys: target.has_foreign_keys(),
@@ -182,6 +185,20 @@ impl Mapping {
             parents_copied: false,
             schema,
         })
+    }
+
+    /// The same, with less compared.
+    pub fn comparing(mut self, compare: Compare) -> Self {
+        if !self.key.is_empty() {
+            self.compare = compare;
+        }
+        self
+    }
+
+    /// Does a change compare this column with its before image?
+    pub fn compares(&self, column: usize) -> bool {
+        self.columns[column].assigned
+            && (self.compare == Compare::Image || self.key.contains(&column))
     }
 
     /// The same, while the table is being copied.

@@ -1,7 +1,7 @@
 //! What does not fit stops the stream, says where, and leaves everything before it applied.
 
 use anyhow::Result;
-use binferry_apply::{ApplyError, Conflict, ConflictKind};
+use binferry_apply::{ApplyError, Compare, Conflict, ConflictKind};
 use binferry_schemas::{
     datum::Value,
     fault::{Fault, Kind},
@@ -14,6 +14,7 @@ on_each_server! {
     each_kind
     a_foreign_key
     in_a_huge_transaction
+    only_keys_compared
 }
 
 fn row(id: i64, u: i64, text: &'static str) -> Row<'static> {
@@ -208,5 +209,30 @@ async fn the_log_contradicts_itself() -> Result<()> {
         "{error}"
     );
     assert_eq!(stage.sql("SELECT COUNT(*) FROM t"), "4");
+    Ok(())
+}
+
+/// What differs in other columns is not seen, and what the source did not change is left; a row that is not there is still missed.
+async fn only_keys_compared(release: Release) -> Result<()> {
+    let harm = "UPDATE t SET text = 'other', u = u + 100";
+    let (mut stage, table) = stage(release, "keys", harm).await?;
+    let mut options = stage.options();
+    options.compare = Compare::Key;
+    let update = |id| Do::Update(row(id, id, "x"), row(id, id, "new"));
+    stage
+        .commit(&table, &[update(1), update(2), Do::Delete(row(3, 3, "x"))])
+        .await?;
+    stage.apply_with(options.clone()).await?;
+    assert_eq!(stage.sql("SELECT * FROM t"), "1\t101\tnew\n2\t102\tnew");
+
+    stage.commit(&table, &[update(3)]).await?;
+    let mut options = stage.options();
+    options.compare = Compare::Key;
+    match stage.apply_with(options).await {
+        Err(ApplyError::Conflict(conflict)) => {
+            assert_eq!(conflict.kind, ConflictKind::RowMissing);
+        }
+        other => panic!("{other:?}"),
+    }
     Ok(())
 }

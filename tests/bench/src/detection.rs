@@ -3,6 +3,8 @@
 //! That writer (`blind`) is the limit, and no applier: it takes the same changes from the same log, folds them per row, and writes multi-row
 //! upserts and deletes by key on several connections, each with its share of the rows. It tears transactions apart, would overwrite whatever it
 //! finds, and leaves the target wrong where a second unique key moves. The product has no such path.
+//!
+//! `--compare key` tells the before images apart from the rest: order, atomic transactions, progress.
 
 mod blind;
 
@@ -11,8 +13,9 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::{
-    backlog::{Backlog, Durability, Workload},
+    backlog::{Backlog, Durability, Workload, apply},
     median,
+    process::timed,
     settings::Settings,
     table::Table,
 };
@@ -28,6 +31,7 @@ pub fn run(program: &Path, settings: &Settings) -> Result<Vec<Table>> {
             "blind upserts (connections)",
             "apply",
             "apply / blind, median of pairs",
+            "apply / apply --compare key, median of pairs",
         ],
     );
     for workload in settings.loads(&[Workload::WriteOnly]) {
@@ -41,20 +45,26 @@ pub fn run(program: &Path, settings: &Settings) -> Result<Vec<Table>> {
         }
         let best = tried.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1));
         let best = best.map_or(1, |(connections, _)| connections);
-        let (mut limit, mut ours) = (Vec::new(), Vec::new());
+        let (mut limit, mut ours, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         for round in 1..=settings.rounds {
             let without = blind(&backlog, best)?;
-            let target = backlog.target(Durability::Durable)?;
-            let timed = backlog.apply(program, &target.url("bench"), settings.workers)?;
-            backlog.equal(&target)?;
+            let [with, key] = ["image", "key"].map(|compare| {
+                let target = backlog.target(Durability::Durable)?;
+                let url = target.url("bench");
+                let mut command = apply(program, &url, &backlog.log(), settings.workers);
+                let timed = timed(command.args(["--compare", compare]))?;
+                backlog.equal(&target)?;
+                anyhow::Ok(timed.seconds)
+            });
+            let (with, key) = (with?, key?);
             eprintln!(
-                "detection: round {round}: blind {without:.2} s, apply {:.2} s",
-                timed.seconds
+                "detection: round {round}: blind {without:.2} s, apply {with:.2} s, --compare key {key:.2} s"
             );
             limit.push(without);
-            ours.push(timed.seconds);
+            ours.push(with);
+            keys.push(key);
         }
-        let ratios = limit.iter().zip(&ours).map(|(blind, ours)| blind / ours);
+        let ratios = |of: &[f64]| of.iter().zip(&ours).map(|(a, b)| a / b).collect();
         let tried: Vec<String> = tried
             .iter()
             .map(|(n, seconds)| format!("{n}: {:.1}", rate(*seconds)))
@@ -68,7 +78,8 @@ pub fn run(program: &Path, settings: &Settings) -> Result<Vec<Table>> {
                 tried.join(", ")
             ),
             format!("{:.1} k/s", rate(median(ours.clone()))),
-            format!("**{:.2}**", median(ratios.collect())),
+            format!("**{:.2}**", median(ratios(&limit))),
+            format!("**{:.2}**", median(ratios(&keys))),
         ]);
     }
     Ok(vec![table])
