@@ -231,8 +231,9 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
     let needs = Fold::resume(state.clone()).1;
     log.register(&reader_name(&options.stream), needs).await?;
     let limits = Limits {
-        statement_bytes: 256 << 10,
-        statement_rows: 1_000,
+        // Escapes and names must not blow a statement up beyond what the server takes.
+        statement_bytes: (1 << 20).min(target.max_packet / 4),
+        statement_rows: 4_000,
         packet: target.max_packet,
     };
     let mut targets = vec![target];

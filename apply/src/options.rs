@@ -91,7 +91,7 @@ impl From<FoldState> for Until {
 }
 
 /// Of the log's records that are being applied at once. Rendered, they take several times as much.
-const UNDER_WAY: usize = 16 << 20;
+const UNDER_WAY: usize = 32 << 20;
 
 /// What an update or a delete compares of the row that it finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -125,9 +125,9 @@ pub struct GroupLimits {
 impl Default for GroupLimits {
     fn default() -> Self {
         Self {
-            transactions: 5_000,
-            rows: 4_000,
-            bytes: 4 << 20,
+            transactions: 20_000,
+            rows: 16_000,
+            bytes: 8 << 20,
         }
     }
 }
