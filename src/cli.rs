@@ -11,6 +11,7 @@ use binferry_schemas::{
     address::{Address, Secret},
     filter::TableFilter,
     gtid::{Gtid, GtidSet},
+    record::Over,
     source::SourceAddress,
 };
 use binferry_transport::{
@@ -165,6 +166,10 @@ pub struct Options {
     /// the others stay [default: empty].
     #[arg(long, value_name = "empty|existing")]
     pub into: Option<String>,
+    /// For snapshot: what becomes of the rows that targets have of tables which are copied again: repair makes each range of them equal, in
+    /// its place; remove empties the table first [default: repair].
+    #[arg(long, value_name = "repair|remove")]
+    pub over: Option<String>,
     /// Replica id at the source; must be unique there [default: chosen and checked].
     #[arg(long, value_name = "N")]
     pub server_id: Option<u32>,
@@ -186,6 +191,13 @@ pub struct Options {
     /// With --from snapshot: rows a second at most, of all tables together.
     #[arg(long, value_name = "ROWS")]
     pub snapshot_rate: Option<u64>,
+    /// Copies wait while the stream is farther behind the source than this, e.g. 10s [default: they never wait for it].
+    #[arg(long, value_name = "DURATION")]
+    pub snapshot_max_lag: Option<String>,
+    /// Copies wait while more threads than this run on the source (its status Threads_running, each reader's own among them) [default: they
+    /// never wait for it].
+    #[arg(long, value_name = "N")]
+    pub snapshot_max_threads: Option<u64>,
     /// With --from snapshot: tables that are read at the same time [default: 4].
     #[arg(long, value_name = "N")]
     pub snapshot_readers: Option<usize>,
@@ -317,6 +329,7 @@ impl Options {
             compare,
             allow_triggers,
             into,
+            over,
             server_id,
             site,
             stream,
@@ -325,6 +338,8 @@ impl Options {
             retry_for,
             snapshot_rate,
             snapshot_readers,
+            snapshot_max_lag,
+            snapshot_max_threads,
             workers,
             remove,
             offset,
@@ -519,6 +534,17 @@ impl Options {
         }
     }
 
+    /// What becomes of the rows of tables that are copied again.
+    pub fn over(&self) -> Result<Over, Failure> {
+        match self.over.as_deref() {
+            None | Some("repair") => Ok(Over::Repair),
+            Some("remove") => Ok(Over::Remove),
+            Some(other) => Err(Failure::usage(format!(
+                "--over {other}: expected repair or remove"
+            ))),
+        }
+    }
+
     pub fn policies(&self) -> Result<Policies, Failure> {
         Policies::parse(&self.on_conflict)
             .map_err(|error| Failure::from(error).within("--on-conflict"))
@@ -566,7 +592,23 @@ impl Options {
             Some(0) => return Err(Failure::usage("--snapshot-rate 0: at least 1 row a second")),
             rate => rate,
         };
-        Ok(CopyOptions { readers, rate })
+        let threads = match self.snapshot_max_threads {
+            Some(0) => {
+                return Err(Failure::usage(
+                    "--snapshot-max-threads 0: at least 1, for the thread that asks is one of them",
+                ));
+            }
+            threads => threads,
+        };
+        let lag = (self.snapshot_max_lag.as_deref())
+            .map(|text| duration("--snapshot-max-lag", text))
+            .transpose()?;
+        Ok(CopyOptions {
+            readers,
+            rate,
+            lag,
+            threads,
+        })
     }
 
     pub fn workers(&self) -> Result<u32, Failure> {

@@ -1,18 +1,20 @@
 //! What people see while it runs: a bar for each stage on a terminal, a log line now and then otherwise.
 
 use std::{
+    collections::BTreeMap,
     io::IsTerminal,
     time::{Duration, Instant},
 };
 
 use binferry_apply::Progress as Applied;
 use binferry_capture::{snapshot::CopyProgress, stream::Progress as Captured};
-use indicatif::{HumanBytes, HumanCount, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use tokio::{sync::watch, time::interval};
 use tracing::info;
 
 const BAR_EVERY: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(30);
+const COPY_LINE_EVERY: Duration = Duration::from_secs(10);
 /// Weight of the newest rate in the one that is shown.
 const SMOOTHING: f64 = 0.2;
 
@@ -60,39 +62,14 @@ impl Stage for Captured {
             );
         }
         match self.connected {
-            true if !self.copies.is_empty() => copies(&self.copies),
+            true if !self.copies.is_empty() => match &self.copies_wait {
+                Some(reason) => format!("copying waits: {reason}"),
+                None => format!("copying {} tables", self.copies.len()),
+            },
             true => format!("{}:{} {}", self.file, self.position, HumanBytes(self.bytes)),
             false => "not connected".to_owned(),
         }
     }
-}
-
-/// How far the tables are that are being copied, with the time that is left at the present rate.
-fn copies(copies: &[CopyProgress]) -> String {
-    let one = |copy: &CopyProgress| {
-        let mut text = format!(
-            "{}.{} {}/~{} rows",
-            copy.database,
-            copy.table,
-            HumanCount(copy.rows),
-            HumanCount(copy.estimated_rows.max(copy.rows)),
-        );
-        let bytes = copy.estimated_bytes.checked_div(copy.estimated_rows.max(1));
-        if let Some(bytes) = bytes.and_then(|bytes| bytes.checked_mul(copy.rows)) {
-            text += &format!(" {}", HumanBytes(bytes));
-        }
-        let seconds = copy
-            .since
-            .map_or(0.0, |since| since.elapsed().as_secs_f64());
-        let fresh = copy.rows.saturating_sub(copy.rows_before) as f64;
-        if seconds > 1.0 && fresh > 0.0 {
-            let missing = copy.estimated_rows.saturating_sub(copy.rows) as f64;
-            text += &format!(", {} s left", (missing * seconds / fresh) as u64);
-        }
-        text
-    };
-    let texts: Vec<String> = copies.iter().map(one).collect();
-    format!("copying {}", texts.join("; "))
 }
 
 impl Stage for Applied {
@@ -119,7 +96,79 @@ impl Stage for Applied {
 }
 
 pub fn show_capture(bars: &MultiProgress, stage: watch::Receiver<Captured>) {
+    show_copies(bars, stage.clone());
     show(bars, stage);
+}
+
+/// A bar for each table that is being copied, or a line for each now and then. Ends by itself when the stage has gone.
+fn show_copies(bars: &MultiProgress, stage: watch::Receiver<Captured>) {
+    let bars = std::io::stderr().is_terminal().then(|| bars.clone());
+    tokio::spawn(async move {
+        let every = if bars.is_some() {
+            BAR_EVERY
+        } else {
+            COPY_LINE_EVERY
+        };
+        let mut tick = interval(every);
+        let mut shown: BTreeMap<(String, String), ProgressBar> = BTreeMap::new();
+        while stage.has_changed().is_ok() {
+            tick.tick().await;
+            let copies = stage.borrow().copies.clone();
+            let Some(bars) = &bars else {
+                copies.iter().for_each(line);
+                continue;
+            };
+            shown.retain(|name, bar| {
+                let goes_on =
+                    (copies.iter()).any(|copy| (&copy.database, &copy.table) == (&name.0, &name.1));
+                if !goes_on {
+                    bar.finish_and_clear();
+                    bars.remove(bar);
+                }
+                goes_on
+            });
+            for copy in &copies {
+                let name = (copy.database.clone(), copy.table.clone());
+                let bar = shown.entry(name).or_insert_with(|| copy_bar(bars, copy));
+                bar.set_length(copy.estimated_rows.max(copy.rows));
+                bar.set_position(copy.rows);
+                bar.set_message(format!(
+                    "{} of ~{} rows  {}  {}",
+                    HumanCount(copy.rows),
+                    HumanCount(copy.estimated_rows.max(copy.rows)),
+                    HumanBytes(copy.bytes()),
+                    match copy.left() {
+                        Some(left) => format!("{} left", HumanDuration(left)),
+                        None => String::new(),
+                    }
+                ));
+            }
+        }
+        for bar in shown.values() {
+            bar.finish_and_clear();
+        }
+    });
+}
+
+fn copy_bar(bars: &MultiProgress, copy: &CopyProgress) -> ProgressBar {
+    let bar = bars.add(ProgressBar::new(copy.estimated_rows));
+    if let Ok(style) = ProgressStyle::with_template("  {prefix:<24} [{bar:24.green}] {wide_msg}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_prefix(format!("{}.{}", copy.database, copy.table));
+    bar
+}
+
+fn line(copy: &CopyProgress) {
+    info!(
+        database = copy.database,
+        table = copy.table,
+        rows = copy.rows,
+        estimated_rows = copy.estimated_rows.max(copy.rows),
+        bytes = copy.bytes(),
+        seconds_left = copy.left().map(|left| left.as_secs()),
+        "copying"
+    );
 }
 
 pub fn show_apply(bars: &MultiProgress, stage: watch::Receiver<Applied>) {

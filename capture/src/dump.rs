@@ -53,6 +53,9 @@ const START: u64 = 4;
 /// Read at once.
 const BUFFER: usize = 1 << 20;
 const PATIENCE: u32 = 3;
+/// Seconds for which the source waits while nothing is read here: all rows of a table without a key may have to come first, or the log
+/// takes no records for a while. Its default, a minute, would end the dump, and with it the copy.
+const WRITE_TIMEOUT: u32 = 86_400;
 /// A packet's marker and the header of a transaction payload, which may be a gibibyte long.
 const PARTED: Parted = Parted {
     look: 1 + event::HEADER,
@@ -99,13 +102,14 @@ impl Dump {
         let variables = match mariadb {
             true => format!(
                 "SET @mariadb_slave_capability = 4, @master_binlog_checksum = 'CRC32', @master_heartbeat_period = {period}, \
-                 @slave_connect_state = '{}', @slave_gtid_strict_mode = 0, @slave_gtid_ignore_duplicates = 0",
+                 @slave_connect_state = '{}', @slave_gtid_strict_mode = 0, @slave_gtid_ignore_duplicates = 0, \
+                 SESSION net_write_timeout = {WRITE_TIMEOUT}",
                 connect_state(&connection, request.executed)?
             ),
             false => format!(
                 "SET @source_binlog_checksum = 'CRC32', @master_binlog_checksum = 'CRC32', \
                  @source_heartbeat_period = {period}, @master_heartbeat_period = {period}, \
-                 @replica_uuid = '{uuid}', @slave_uuid = '{uuid}'"
+                 @replica_uuid = '{uuid}', @slave_uuid = '{uuid}', SESSION net_write_timeout = {WRITE_TIMEOUT}"
             ),
         };
         connection.query(&variables).await?;

@@ -182,6 +182,49 @@ impl TableFilter {
         })
     }
 
+    /// What this filter carries and what `more` does. `None`: one leaves out what the other one has, or it is not certain that it doesn't.
+    pub fn widened(&self, more: &Self) -> Option<Self> {
+        let both = |a: &BTreeSet<Pattern>, b: &BTreeSet<Pattern>| a.union(b).cloned().collect();
+        let more = match self.folds {
+            true => &more.folded(),
+            false => more,
+        };
+        if more.within(self) {
+            return Some(self.clone());
+        }
+        let widened = Self {
+            // No pattern carries everything.
+            include: match self.include.is_empty() || more.include.is_empty() {
+                true => BTreeSet::new(),
+                false => both(&self.include, &more.include),
+            },
+            exclude: both(&self.exclude, &more.exclude),
+            folds: self.folds,
+        };
+        (self.within(&widened) && more.within(&widened)).then_some(widened)
+    }
+
+    /// The databases of its tables, if it says all of them.
+    pub fn databases(&self) -> Option<BTreeSet<&str>> {
+        let named = self
+            .include
+            .iter()
+            .map(|pattern| pattern.database.literal());
+        (!self.include.is_empty()).then(|| named.collect())?
+    }
+
+    /// A filter for each including pattern; together they carry what this one does.
+    pub fn patterns(&self) -> Vec<Self> {
+        if self.include.is_empty() {
+            return vec![self.clone()];
+        }
+        let one = |pattern: &Pattern| Self {
+            include: BTreeSet::from([pattern.clone()]),
+            ..self.clone()
+        };
+        self.include.iter().map(one).collect()
+    }
+
     fn excludes(&self, pattern: &Pattern) -> bool {
         self.exclude.iter().any(|wider| pattern.within(wider))
     }
@@ -417,6 +460,27 @@ mod tests {
 
     fn filter(text: &str) -> TableFilter {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn widening_leaves_nothing_out() {
+        let filter = |text: &str| text.parse::<TableFilter>().unwrap();
+        let widened = |a: &str, b: &str| {
+            let widened = filter(a).widened(&filter(b));
+            widened.map(|filter| filter.to_string())
+        };
+        assert_eq!(widened("a.x", "b.*"), Some("a.x,b.*".to_owned()));
+        assert_eq!(widened("a.*,!a.x", "b.y"), Some("a.*,b.y,!a.x".to_owned()));
+        assert_eq!(widened("a.*", "a.y"), Some("a.*".to_owned()));
+        assert_eq!(widened("*.*", "b.y"), Some("*.*".to_owned()));
+        // One leaves out what the other one names.
+        assert_eq!(widened("a.*,!a.x", "a.x"), None);
+        assert_eq!(widened("a.*", "b.*,!a.x"), None);
+        let folded = filter("a.*").folded().widened(&filter("B.Y")).unwrap();
+        assert!(folded.matches("b", "y"));
+        let patterns = filter("a.*,b.y,!a.x").patterns();
+        let texts: Vec<_> = patterns.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["a.*,!a.x", "b.y,!a.x"]);
     }
 
     #[test]

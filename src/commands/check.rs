@@ -29,7 +29,10 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
         let findings = match options.source()? {
             SourceAddress::Server(server) => {
                 let mut connection = Connection::open(&server).await?;
-                let wanted = Wanted { tables: &filter };
+                let wanted = Wanted {
+                    tables: &filter,
+                    copy: options.from.as_deref() == Some("snapshot"),
+                };
                 let findings = binferry_capture::preflight::check(&mut connection, &wanted).await?;
                 connection.close().await;
                 findings

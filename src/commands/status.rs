@@ -2,8 +2,13 @@
 
 use std::{io::Write, process::ExitCode};
 
-use binferry_schemas::record::{Heartbeat, Incarnation};
+use binferry_capture::snapshot::{bytes_of, request::Request};
+use binferry_schemas::{
+    gtid::Uuid,
+    record::{CopyState, Heartbeat, Incarnation},
+};
 use binferry_transport::resume::tail_report;
+use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use crate::{cli::Options, failure::Failure};
@@ -25,17 +30,12 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
                 "server": s.server.to_string(),
                 "tables": s.filter,
                 "jobs": s.jobs.iter().map(|j| json!({"job": j.job.id.to_string(), "tables": j.job.tables, "planned": j.planned})).collect::<Vec<_>>(),
-                "copies": s.copies.iter().map(|c| json!({
-                    "database": c.table.database,
-                    "table": c.table.table,
-                    "rows": c.rows,
-                    "estimated_rows": c.estimated_rows,
-                    "estimated_bytes": c.estimated_bytes,
-                })).collect::<Vec<_>>(),
+                "copies": s.copies.iter().map(|c| copy(c, s.copies.len(), copy_rate(&heartbeats, s.incarnation))).collect::<Vec<_>>(),
                 "counts": counts(&heartbeats, s.incarnation),
                 "prepared": s.prepared.iter().map(|p| json!({"xid": p.xid.to_string(), "gtid": p.gtid.to_string(), "offset": p.first.0})).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
         },
+        "requests": requests(&log.requests().await?),
         "readers": log.registrations().await?.iter().map(|r| json!({
             "name": r.name,
             "needs": r.needs.0,
@@ -81,6 +81,18 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What lies beside the log for its capture.
+fn requests(all: &[(Uuid, String)]) -> Value {
+    let shown = all.iter().filter_map(|(id, text)| {
+        let (tables, over) = match Request::parse(text)? {
+            Request::Copy { tables, over } => (tables, over.name()),
+            Request::Added { tables } => (tables, "added"),
+        };
+        Some(json!({"request": id.to_string(), "tables": tables.to_string(), "over": over}))
+    });
+    Value::Array(shown.collect())
+}
+
 fn count(set: &binferry_schemas::gtid::GtidSet) -> u64 {
     u64::try_from(set.len()).unwrap_or(u64::MAX)
 }
@@ -88,6 +100,31 @@ fn count(set: &binferry_schemas::gtid::GtidSet) -> u64 {
 fn now_seconds() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |now| now.as_secs())
+}
+
+fn copy(copy: &CopyState, others: usize, rate: Option<f64>) -> Value {
+    let missing = copy.estimated_rows.saturating_sub(copy.rows) as f64;
+    // Tables that are copied at the same time share what there is.
+    let left = rate.map(|rate| (missing * others.max(1) as f64 / rate).round() as u64);
+    json!({
+        "database": copy.table.database,
+        "table": copy.table.table,
+        "rows": copy.rows,
+        "estimated_rows": copy.estimated_rows,
+        "bytes": bytes_of(copy.rows, copy.estimated_rows, copy.estimated_bytes),
+        "estimated_bytes": copy.estimated_bytes,
+        "seconds_left": left,
+    })
+}
+
+/// Rows a second that the site's capture has copied since it began, as of its newest heartbeat.
+fn copy_rate(heartbeats: &[(Incarnation, Heartbeat)], incarnation: Incarnation) -> Option<f64> {
+    let mut newest = heartbeats.iter().filter(|(of, _)| *of == incarnation);
+    let (_, heartbeat) = newest.next_back()?;
+    let counts = heartbeat.counts.as_ref()?;
+    let rows = *counts.counts.get("rows.copied")?;
+    let took = heartbeat.at_us.checked_sub(counts.since_us)? as f64 / 1e6;
+    (rows > 0 && took > 0.0).then(|| rows as f64 / took)
 }
 
 /// What the site's capture has done since it began, as of its newest heartbeat.
@@ -151,11 +188,17 @@ fn page(status: &Value) -> String {
         }
         for copy in site["copies"].as_array().into_iter().flatten() {
             page += &format!(
-                "  table  {}.{} {} of about {} rows\n",
+                "  table  {}.{} {} of about {} rows, {} of {}{}\n",
                 text(&copy["database"]),
                 text(&copy["table"]),
                 copy["rows"],
-                copy["estimated_rows"]
+                copy["estimated_rows"],
+                HumanBytes(copy["bytes"].as_u64().unwrap_or_default()),
+                HumanBytes(copy["estimated_bytes"].as_u64().unwrap_or_default()),
+                match copy["seconds_left"].as_u64() {
+                    Some(seconds) => format!(", about {seconds} s left"),
+                    None => String::new(),
+                }
             );
         }
         for prepared in site["prepared"].as_array().into_iter().flatten() {
@@ -166,6 +209,20 @@ fn page(status: &Value) -> String {
                 prepared["offset"]
             );
         }
+    }
+    for request in status["requests"].as_array().into_iter().flatten() {
+        page += &match request["over"].as_str() {
+            Some("added") => format!(
+                "tables   {} beside those of --tables\n",
+                text(&request["tables"])
+            ),
+            _ => format!(
+                "request  {} to copy {} (over {})\n",
+                text(&request["request"]),
+                text(&request["tables"]),
+                text(&request["over"])
+            ),
+        };
     }
     for reader in status["readers"].as_array().into_iter().flatten() {
         page += &format!(

@@ -1,7 +1,11 @@
 //! The copy of tables that are there already: the source's side. Each test captures the same history twice: by a stream that was there
 //! before the tables, and by a copy that came later. What a reader has of both must be the same, row for row and byte for byte.
 
+mod alone;
+mod history;
+mod live;
 mod model;
+mod requests;
 
 use anyhow::{Result, ensure};
 use binferry_generate::Random;

@@ -116,7 +116,7 @@ async fn exists(target: &mut Target, name: &TableName) -> Result<bool, ApplyErro
 }
 
 /// Adds those keys to a table that it does not have yet.
-async fn add(
+pub async fn add(
     target: &mut Target,
     child: &TableName,
     keys: &[&Pending],

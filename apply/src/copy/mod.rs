@@ -9,7 +9,7 @@
 
 mod begin;
 mod definition;
-mod end;
+pub mod end;
 pub mod ledger;
 mod repair;
 mod step;

@@ -23,6 +23,7 @@ mod definition;
 mod run;
 mod session;
 mod standing;
+mod waiting;
 
 use std::sync::Arc;
 

@@ -15,9 +15,11 @@ use super::{
     definition::{self, Answer},
     session::{self, GUARDED, Present},
     standing::{self, Claim, Open, Standing},
+    waiting,
 };
 use crate::{
     connection::{self, KEEPALIVE, Target, from_mysql},
+    copy::ledger,
     dialect::Dialect,
     error::{ApplyError, TableName},
     executor::Executor,
@@ -54,6 +56,7 @@ pub(crate) async fn run(
             && was_done(&mut target, unit, open, means, &options.stream).await?
         {
             tracing::info!(place = %unit.place, "the schema change was done before");
+            forget_dropped(executor, &mut target, unit, options).await?;
             let numbered = open.name.as_deref() == Some(standing.name().to_string().as_str());
             return done(executor, unit, options, numbered).await;
         }
@@ -74,6 +77,7 @@ pub(crate) async fn run(
         let owner = executor.incarnation();
         // Before anyone can see that it is open.
         takeover::hold(&mut target.conn, &owner, SESSION).await?;
+        waiting::add(&mut target, &options.stream, unit).await?;
         let before = definition::read(&mut target.conn, &unit.ddl.tables).await?;
         if replay.numbers_rows {
             refuse_other_order(&mut target, unit).await?;
@@ -103,6 +107,7 @@ pub(crate) async fn run(
             Err(error) => return Err(refused(executor, unit, options, error).await),
         }
         tracing::info!(place = %unit.place, took_ms = began.elapsed().as_millis() as u64, "the schema change is done");
+        forget_dropped(executor, &mut target, unit, options).await?;
         done(executor, unit, options, name.is_numbered).await
     }
     .await;
@@ -420,6 +425,21 @@ async fn meanwhile<T>(
             tracing::info!(place = %unit.place, seconds, "the schema change is still running");
         }
     }
+}
+
+/// Foreign keys that waited, and that the statement has dropped.
+async fn forget_dropped(
+    executor: &mut Executor,
+    target: &mut Target,
+    unit: &DdlUnit,
+    options: &Options,
+) -> Result<(), ApplyError> {
+    for (child, name) in waiting::dropped(target, &options.stream, unit).await? {
+        let mut sql = Vec::new();
+        ledger::put_key_removal(&mut sql, &options.stream, &child, Some(&name));
+        executor.bookkeep(None, sql).await?;
+    }
+    Ok(())
 }
 
 /// Moves the progress behind it, or leaves that to its rows.

@@ -345,10 +345,16 @@ mod tests {
 
     fn judged(observed: &Observed) -> Vec<(Severity, String)> {
         let tables = binferry_schemas::filter::TableFilter::default();
-        judge(observed, &Wanted { tables: &tables })
-            .into_iter()
-            .map(|finding| (finding.severity, finding.subject))
-            .collect()
+        judge(
+            observed,
+            &Wanted {
+                tables: &tables,
+                copy: false,
+            },
+        )
+        .into_iter()
+        .map(|finding| (finding.severity, finding.subject))
+        .collect()
     }
 
     fn with(name: &str, value: &str) -> Observed {
@@ -474,7 +480,10 @@ mod tests {
     #[test]
     fn only_blocking_findings_refuse() {
         let tables = binferry_schemas::filter::TableFilter::default();
-        let wanted = Wanted { tables: &tables };
+        let wanted = Wanted {
+            tables: &tables,
+            copy: false,
+        };
         assert!(refuse(&judge(&with("binlog_checksum", "NONE"), &wanted)).is_ok());
         let error = refuse(&judge(&with("binlog_format", "MIXED"), &wanted)).unwrap_err();
         assert!(

@@ -221,10 +221,16 @@ mod tests {
 
     fn judged(observed: &Observed) -> Vec<(Severity, String)> {
         let tables = binferry_schemas::filter::TableFilter::default();
-        judge::judge(observed, &Wanted { tables: &tables })
-            .into_iter()
-            .map(|finding| (finding.severity, finding.subject))
-            .collect()
+        judge::judge(
+            observed,
+            &Wanted {
+                tables: &tables,
+                copy: false,
+            },
+        )
+        .into_iter()
+        .map(|finding| (finding.severity, finding.subject))
+        .collect()
     }
 
     fn with(name: &str, value: &str) -> Observed {

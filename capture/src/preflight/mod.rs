@@ -4,6 +4,7 @@
 //! for good: it is a finding too. Settings can also change later, or differ in a session that wrote: the decoder has its own
 //! checks of what arrives.
 
+mod copying;
 mod facts;
 mod grants;
 mod judge;
@@ -18,12 +19,15 @@ use crate::error::{CaptureError, Permanent};
 use grants::Grants;
 
 pub use binferry_schemas::finding::{Finding, Severity};
+pub use copying::copying;
 pub use facts::{Flavour, SourceFacts, Version};
 
 /// What the capture is to carry.
 #[derive(Debug, Clone)]
 pub struct Wanted<'a> {
     pub tables: &'a TableFilter,
+    /// Tables that are there are copied.
+    pub copy: bool,
 }
 
 /// Everything that is judged.
@@ -54,6 +58,12 @@ pub async fn check(
 ) -> Result<Vec<Finding>, CaptureError> {
     let observed = observe(connection).await?;
     let mut findings = judge::judge(&observed, wanted);
+    if wanted.copy && !connection.is_mariadb() {
+        let copying = copying(connection, wanted.tables).await?;
+        // The worse of two that say the same.
+        findings.retain(|finding| copying.iter().all(|c| c.subject != finding.subject));
+        findings.extend(copying);
+    }
     findings.sort_by_key(|finding| finding.severity);
     Ok(findings)
 }
@@ -73,12 +83,7 @@ pub fn refuse(findings: &[Finding]) -> Result<(), Permanent> {
 
 async fn observe(connection: &mut Connection) -> Result<Observed, CaptureError> {
     let version = connection.version().to_owned();
-    let grants = connection.query("SHOW GRANTS").await?;
-    let lines: Vec<_> = grants
-        .rows
-        .iter()
-        .filter_map(|row| Some(String::from_utf8_lossy(row.first()?.as_deref()?).into_owned()))
-        .collect();
+    let lines = shown(connection).await?;
     let variables = connection
         .query(
             "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('gtid_mode', 'enforce_gtid_consistency', 'log_bin', 'binlog_format', \
@@ -105,6 +110,15 @@ async fn observe(connection: &mut Connection) -> Result<Observed, CaptureError> 
         }),
         is_replica: replica.map(|rows| !rows.rows.is_empty()),
     })
+}
+
+/// The lines of SHOW GRANTS.
+async fn shown(connection: &mut Connection) -> Result<Vec<String>, CaptureError> {
+    let grants = connection.query("SHOW GRANTS").await?;
+    let lines = grants.rows.iter();
+    Ok(lines
+        .filter_map(|row| Some(String::from_utf8_lossy(row.first()?.as_deref()?).into_owned()))
+        .collect())
 }
 
 /// The answer to the first statement that this version knows; `None` when we may not ask.

@@ -6,7 +6,7 @@
 
 use binferry_schemas::{
     fingerprint::Fingerprint,
-    record::CopyState,
+    record::{CopyState, Over},
     row::{Column, ColumnType, KeyPart, RowSchema, Width},
 };
 
@@ -15,6 +15,10 @@ use crate::{
     client::{Connection, Rows},
     error::CaptureError,
 };
+
+/// Of a foreign key in `information_schema.REFERENTIAL_CONSTRAINTS` that changes rows by itself.
+pub(crate) const CASCADES: &str =
+    "(DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL'))";
 
 /// A table by name.
 pub type Name = (String, String);
@@ -48,6 +52,21 @@ impl Definition {
         self.key.columns.iter().map(name).collect()
     }
 
+    /// What a target is to do with the rows that it has. Where keys compare in more than one way, ranges of them can't be made equal one by
+    /// one.
+    pub fn over(&self, wanted: Over) -> Over {
+        let unfit = self.key.columns.iter().any(|&at| {
+            matches!(
+                self.schema.columns[at].ty,
+                ColumnType::Enum { .. } | ColumnType::Set { .. } | ColumnType::Double { .. }
+            )
+        });
+        match wanted {
+            Over::Repair if unfit => Over::Remove,
+            wanted => wanted,
+        }
+    }
+
     /// Whether a copy that was cut by a key of an older definition can go on: the same columns, with the same types.
     pub fn goes_on(&self, copy: &CopyState, older: &RowSchema) -> bool {
         let types = |schema: &RowSchema| -> Option<Vec<ColumnType>> {
@@ -62,14 +81,14 @@ impl Definition {
     }
 }
 
+/// Of a column that may be NULL, or of a name, which is not.
 fn text(rows: &Rows, row: usize, column: &str) -> String {
     rows.value(row, column).unwrap_or_default()
 }
 
-fn number(rows: &Rows, row: usize, column: &str) -> u64 {
-    rows.value(row, column)
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0)
+/// `None`: NULL, or no number of this size. What follows from that is the caller's to say.
+fn number<T: std::str::FromStr>(rows: &Rows, row: usize, column: &str) -> Option<T> {
+    rows.value(row, column)?.parse().ok()
 }
 
 /// The first table behind `after` in the order of the names as bytes for which `wanted` holds.
@@ -162,7 +181,7 @@ async fn ask(
     let cascades = connection
         .query(&format!(
             "SELECT CONSTRAINT_NAME AS c FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {} AND TABLE_NAME = {} \
-             AND (DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL'))",
+             AND {CASCADES}",
             sql::string(database),
             sql::string(table)
         ))
@@ -195,8 +214,9 @@ async fn ask(
         key,
         create_database,
         create_table,
-        estimated_rows: number(&tables, 0, "r"),
-        estimated_bytes: number(&tables, 0, "b"),
+        // Estimates, for people and for the size of the first range.
+        estimated_rows: number(&tables, 0, "r").unwrap_or(0),
+        estimated_bytes: number(&tables, 0, "b").unwrap_or(0),
         cascade: cascades.value(0, "c").filter(|_| !logged),
     }))
 }
@@ -238,7 +258,11 @@ fn choose_key(schema: &mut RowSchema, indexes: &Rows) -> Key {
             (found.promotes, found.fit) = (false, false);
             continue;
         };
-        let prefix = u32::try_from(number(indexes, row, "Sub_part")).unwrap_or(u32::MAX);
+        // NULL: all of the column.
+        let prefix = match indexes.value(row, "Sub_part") {
+            None => 0,
+            Some(prefix) => prefix.parse().unwrap_or(u32::MAX),
+        };
         let column = &schema.columns[at];
         // A float's text is not its value, and a descending part has another order.
         let ordered = !matches!(
@@ -275,13 +299,21 @@ fn choose_key(schema: &mut RowSchema, indexes: &Rows) -> Key {
 fn column_type(rows: &Rows, row: usize) -> Result<ColumnType, String> {
     let full = text(rows, row, "t");
     let unsigned = full.contains("unsigned");
-    let bytes = u32::try_from(number(rows, row, "o")).unwrap_or(u32::MAX);
-    let fsp = number(rows, row, "f") as u8;
-    let collation = u16::try_from(number(rows, row, "c")).unwrap_or(0);
+    // Nothing is made up: a guess would be another row schema than the binlog's.
+    let untold = |what: &str| format!("has a {what} that the server does not tell");
+    let bytes = || number(rows, row, "o").ok_or_else(|| untold("length"));
+    let fsp = || number(rows, row, "f").ok_or_else(|| untold("precision"));
+    let precision = || number(rows, row, "p").ok_or_else(|| untold("precision"));
+    let collation = || {
+        let known = number(rows, row, "c").filter(|id: &u16| *id > 0);
+        known.ok_or_else(|| untold("collation"))
+    };
     let blob = |length_bytes| ColumnType::Blob { length_bytes };
-    let clob = |length_bytes| ColumnType::Text {
-        length_bytes,
-        collation,
+    let clob = |length_bytes| -> Result<ColumnType, String> {
+        Ok(ColumnType::Text {
+            length_bytes,
+            collation: collation()?,
+        })
     };
     let geometry = |kind| ColumnType::Geometry { kind };
     let integer = |width| ColumnType::Integer { width, unsigned };
@@ -292,40 +324,44 @@ fn column_type(rows: &Rows, row: usize) -> Result<ColumnType, String> {
         "mediumint" => integer(Width::Medium),
         "int" => integer(Width::Int),
         "bigint" => integer(Width::Big),
-        "bit" => ColumnType::Bit {
-            bits: number(rows, row, "p") as u8,
-        },
+        "bit" => ColumnType::Bit { bits: precision()? },
         "float" => ColumnType::Float { unsigned },
         "double" => ColumnType::Double { unsigned },
         "decimal" => ColumnType::Decimal {
-            precision: number(rows, row, "p") as u8,
-            scale: number(rows, row, "s") as u8,
+            precision: precision()?,
+            scale: number(rows, row, "s").ok_or_else(|| untold("scale"))?,
             unsigned,
         },
         "year" => ColumnType::Year,
         "date" => ColumnType::Date,
-        "time" => ColumnType::Time { fsp },
-        "datetime" => ColumnType::DateTime { fsp },
-        "timestamp" => ColumnType::Timestamp { fsp },
-        "char" => ColumnType::Char { bytes, collation },
-        "varchar" => ColumnType::VarChar { bytes, collation },
-        "tinytext" => clob(1),
-        "text" => clob(2),
-        "mediumtext" => clob(3),
-        "longtext" => clob(4),
-        "binary" => ColumnType::Binary { bytes },
-        "varbinary" => ColumnType::VarBinary { bytes },
+        "time" => ColumnType::Time { fsp: fsp()? },
+        "datetime" => ColumnType::DateTime { fsp: fsp()? },
+        "timestamp" => ColumnType::Timestamp { fsp: fsp()? },
+        "char" => ColumnType::Char {
+            bytes: bytes()?,
+            collation: collation()?,
+        },
+        "varchar" => ColumnType::VarChar {
+            bytes: bytes()?,
+            collation: collation()?,
+        },
+        "tinytext" => clob(1)?,
+        "text" => clob(2)?,
+        "mediumtext" => clob(3)?,
+        "longtext" => clob(4)?,
+        "binary" => ColumnType::Binary { bytes: bytes()? },
+        "varbinary" => ColumnType::VarBinary { bytes: bytes()? },
         "tinyblob" => blob(1),
         "blob" => blob(2),
         "mediumblob" => blob(3),
         "longblob" => blob(4),
         "enum" => ColumnType::Enum {
             labels: labels(&full)?,
-            collation,
+            collation: collation()?,
         },
         "set" => ColumnType::Set {
             labels: labels(&full)?,
-            collation,
+            collation: collation()?,
         },
         "json" => ColumnType::Json,
         "geometry" => geometry(0),
@@ -337,7 +373,9 @@ fn column_type(rows: &Rows, row: usize) -> Result<ColumnType, String> {
         "multipolygon" => geometry(6),
         "geomcollection" | "geometrycollection" => geometry(7),
         "vector" => ColumnType::Vector {
-            dimension: inside(&full).and_then(|n| n.parse().ok()).unwrap_or(0),
+            dimension: inside(&full)
+                .and_then(|n| n.parse().ok())
+                .ok_or_else(|| untold("dimension"))?,
         },
         _ => return Err(format!("has the type {name}, which is not known")),
     })

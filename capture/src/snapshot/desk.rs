@@ -7,22 +7,28 @@
 //! - `Open` is answered with the GTIDs of all that has passed. From there on the desk keeps the keys that the stream touches.
 //! - `Close` brings the open set, the closing position and the rows. Once the stream has passed that position, the rows are logged, without
 //!   those whose key a transaction outside of the open set has touched; or the reader is told to read again.
-//! - Definition statements about the table, images that lack columns, and more keys than there is room for spoil a window.
+//! - Definition statements about the table, images that lack columns of rows in question, and more keys than there is room for spoil a
+//!   window.
+//! - Of a table there is one copy: when another one begins, what readers of the older one hand in is not logged.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use binferry_schemas::{
-    gtid::{Gtid, GtidSet},
+    gtid::{Gtid, GtidSet, Uuid},
     record::{
-        Body, DdlEffect, Image, Over, Snapshot, SnapshotEnd, SnapshotJob, SnapshotStep, TableRef,
-        Window,
+        Body, CopyState, DdlEffect, Image, JobState, Over, Snapshot, SnapshotBegin, SnapshotEnd,
+        SnapshotJob, SnapshotStep, TableRef, Window,
     },
+    row::RowSchema,
 };
 use binferry_transport::session::Session;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     definition::Name,
+    error::SnapshotError,
+    keys::KeyLayout,
     ranges::{Logged, Rows},
     window::{Spoiled, Watch, What},
 };
@@ -44,6 +50,8 @@ pub(super) enum Order {
     },
     /// Nothing comes of the window.
     Drop { window: u64 },
+    /// What was asked for beside the log before the attempt began has been taken up.
+    Ready,
     /// A step that depends on nothing that was read.
     Step {
         step: SnapshotStep,
@@ -73,7 +81,7 @@ pub(super) enum Content {
     Steps(Vec<SnapshotStep>),
     Rows(Rows),
     /// A table without a key, batch by batch.
-    Whole(mpsc::Receiver<Batch>),
+    Whole(Uuid, mpsc::Receiver<Batch>),
 }
 
 /// Of a table without a key. A channel that closes before the end means that the reader has failed.
@@ -135,25 +143,106 @@ pub(crate) struct Desk {
     any: u64,
     /// Jobs that the stream itself has asked for.
     wanted: Option<mpsc::UnboundedSender<SnapshotJob>>,
+    /// Copies that have begun and not ended.
+    under_way: HashMap<Name, UnderWay>,
+    copied_rows: u64,
+    /// There may be requests for copies that nobody has looked at yet.
+    preparing: bool,
+    /// Ends what would take long.
+    cancel: CancellationToken,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    copy: Uuid,
+    /// None: it is read at once.
+    key: Vec<String>,
+    /// Of the changes that came last.
+    layout: Option<KeyLayout>,
 }
 
 impl Desk {
+    async fn append(
+        &mut self,
+        step: SnapshotStep,
+        session: &mut Session,
+    ) -> Result<(), CaptureError> {
+        match &step {
+            SnapshotStep::Begin(begin) => {
+                let SnapshotBegin {
+                    table, copy, key, ..
+                } = &**begin;
+                self.goes_on(table, *copy, key);
+            }
+            SnapshotStep::End(end) => self.ends(end.copy),
+            SnapshotStep::GivenUp(given_up) => self.ends(given_up.copy),
+            _ => {}
+        }
+        append_step(step, session).await
+    }
+
     pub(super) fn open_for(
         &mut self,
         orders: mpsc::Receiver<Order>,
         wanted: mpsc::UnboundedSender<SnapshotJob>,
+        copies: &[CopyState],
+        cancel: CancellationToken,
     ) {
         (self.orders, self.wanted) = (Some(orders), Some(wanted));
+        (self.cancel, self.preparing) = (cancel, true);
+        for state in copies {
+            self.goes_on(&state.table, state.copy, &state.key);
+        }
+    }
+
+    /// Rows of copies that were appended.
+    pub(crate) fn copied_rows(&self) -> u64 {
+        self.copied_rows
+    }
+
+    fn goes_on(&mut self, table: &TableRef, copy: Uuid, key: &[String]) {
+        let name = (table.database.clone(), table.table.clone());
+        let under_way = UnderWay {
+            copy,
+            key: key.to_vec(),
+            layout: None,
+        };
+        self.under_way.insert(name, under_way);
+    }
+
+    fn ends(&mut self, copy: Uuid) {
+        self.under_way.retain(|_, other| other.copy != copy);
+    }
+
+    fn is_under_way(&self, copy: Uuid) -> bool {
+        self.under_way.values().any(|other| other.copy == copy)
+    }
+
+    /// Whether a step or rows are of a copy that is over.
+    fn is_replaced(&self, content: &Content) -> bool {
+        match content {
+            Content::Rows(rows) => !self.is_under_way(rows.copy),
+            Content::Whole(copy, _) => !self.is_under_way(*copy),
+            Content::Steps(steps) => steps.iter().any(|step| match step {
+                SnapshotStep::GivenUp(given_up) => !self.is_under_way(given_up.copy),
+                _ => false,
+            }),
+        }
     }
 
     pub(crate) fn is_open(&self) -> bool {
         self.orders.is_some()
     }
 
+    /// Whether it is not known yet if there is something to copy.
+    pub(crate) fn is_preparing(&self) -> bool {
+        self.preparing
+    }
+
     /// Whether somebody looks at the stream's changes.
     #[inline]
     pub(crate) fn is_watching(&self) -> bool {
-        !self.watches.is_empty()
+        !self.watches.is_empty() || !self.under_way.is_empty()
     }
 
     /// The stream must not go on before the next order.
@@ -187,17 +276,77 @@ impl Desk {
         }
     }
 
-    /// A change of the stream, in one of its images.
-    pub(crate) fn touch(&mut self, gtid: Gtid, table: &TableRef, images: [Option<Image<'_>>; 2]) {
+    /// A change of the stream.
+    ///
+    /// An update that takes a row to another key, and lacks columns, may take it from where the copy has not been yet to where it has: then
+    /// nobody has the row as a whole. There is no telling by the keys' bytes, for they are ordered by collations.
+    pub(crate) fn touch(
+        &mut self,
+        gtid: Gtid,
+        table: &TableRef,
+        schema: &RowSchema,
+        images: [Option<Image<'_>>; 2],
+        session: &Session,
+    ) -> Result<(), SnapshotError> {
         for watch in self.watches.values_mut() {
             watch.touch(gtid, table, images);
         }
+        let [Some(_), Some(after)] = images else {
+            return Ok(());
+        };
+        match after.present.is_some()
+            && self.may_move(table, schema, images)
+            && !is_awaited(table, session)
+        {
+            true => Err(moved(table)),
+            false => Ok(()),
+        }
     }
 
-    /// Changes of a table that can't be looked into.
-    pub(crate) fn touch_blindly(&mut self, gtid: Gtid, table: &TableRef) {
+    fn may_move(
+        &mut self,
+        table: &TableRef,
+        schema: &RowSchema,
+        images: [Option<Image<'_>>; 2],
+    ) -> bool {
+        let name = (table.database.clone(), table.table.clone());
+        let Some(copy) = self.under_way.get_mut(&name).filter(|c| !c.key.is_empty()) else {
+            return false;
+        };
+        if (copy.layout.as_ref()).is_none_or(|layout| layout.fingerprint != table.schema) {
+            let place = |name: &String| schema.columns.iter().position(|c| c.name == *name);
+            let columns: Option<Vec<usize>> = copy.key.iter().map(place).collect();
+            // Without the key's columns the copy begins anew.
+            let Some(columns) = columns else { return false };
+            copy.layout = Some(KeyLayout::by(schema.clone(), table.schema, columns));
+        }
+        let keys = copy.layout.as_ref().and_then(|l| l.of_images(images));
+        keys.is_none_or(|[before, after]| before != after)
+    }
+
+    /// Only of such tables are there windows, but for those of definitions.
+    pub(crate) fn is_copying(&self, table: &TableRef) -> bool {
+        let name = (table.database.clone(), table.table.clone());
+        self.under_way.contains_key(&name)
+    }
+
+    /// A fragment of a change, which can't be looked into.
+    pub(crate) fn touch_blindly(
+        &mut self,
+        gtid: Gtid,
+        table: &TableRef,
+        images: [Option<Image<'_>>; 2],
+        session: &Session,
+    ) -> Result<(), SnapshotError> {
         for watch in self.watches.values_mut() {
             watch.touch_blindly(gtid, table);
+        }
+        let name = (table.database.clone(), table.table.clone());
+        let keyed = (self.under_way.get(&name)).is_some_and(|copy| !copy.key.is_empty());
+        let partial = images.iter().flatten().any(|image| image.present.is_some());
+        match keyed && partial && !is_awaited(table, session) {
+            true => Err(moved(table)),
+            false => Ok(()),
         }
     }
 
@@ -225,25 +374,28 @@ impl Desk {
         }
     }
 
-    /// A RENAME comes. Where a table that is being copied, or waits for it, gets another name, its rows are not all in the log under the
-    /// new one: all tables that the statement names are copied (again), and the log says so before the statement.
+    /// Rows come under other names: a RENAME, or an exchange of partitions. Where a table that is being copied, or waits for it, is
+    /// concerned, not all rows of its are in the log under the new name: all tables that the statement names are copied (again), and the
+    /// log says so before the statement.
     pub(crate) async fn renamed(
         &mut self,
+        effect: DdlEffect,
         tables: &[(String, String)],
         session: &mut Session,
     ) -> Result<(), CaptureError> {
+        let carries = match effect {
+            DdlEffect::Rename => true,
+            DdlEffect::Truncate => tables.len() > 1,
+            _ => false,
+        };
         let concerned = |(database, table): &(String, String)| {
             let sites = &session.state().sites;
-            sites.iter().any(|site| {
-                let waits = site.jobs.iter().any(|job| job.awaits(database, table));
-                let copied = site
-                    .copies
-                    .iter()
-                    .any(|copy| (&copy.table.database, &copy.table.table) == (database, table));
-                waits || copied
-            })
+            let waits = |job: &JobState| job.awaits(database, table);
+            self.under_way
+                .contains_key(&(database.clone(), table.clone()))
+                || sites.iter().any(|site| site.jobs.iter().any(waits))
         };
-        if !self.is_open() || !tables.iter().any(concerned) {
+        if !carries || !self.is_open() || !tables.iter().any(concerned) {
             return Ok(());
         }
         self.copy_anew(tables, session).await
@@ -272,21 +424,9 @@ impl Desk {
         tables: &[(String, String)],
         session: &mut Session,
     ) -> Result<(), CaptureError> {
-        let quoted = tables.iter().map(|(database, table)| {
-            format!(
-                "{}.{}",
-                super::sql::quoted(database),
-                super::sql::quoted(table)
-            )
-        });
-        let filter = quoted.collect::<Vec<_>>().join(",");
-        let Ok(filter) = filter.parse() else {
-            return Ok(());
-        };
-        let job = super::job(&filter, None, Over::Remove);
-        append_step(SnapshotStep::Wanted(job.clone()), session).await?;
-        session.settled().await?;
-        if let Some(wanted) = &self.wanted {
+        if let Some(job) = want(tables, session).await?
+            && let Some(wanted) = &self.wanted
+        {
             let _ = wanted.send(job);
         }
         Ok(())
@@ -375,9 +515,17 @@ impl Desk {
                 self.held.take_if(|held| *held == window);
                 self.watches.remove(&window);
             }
+            Order::Ready => self.preparing = false,
             Order::Step { step, reply } => {
-                append_step(step, session).await?;
-                session.settled().await?;
+                // Of a copy that has been replaced there is nothing to be said.
+                let over = match &step {
+                    SnapshotStep::End(end) => !self.is_under_way(end.copy),
+                    _ => false,
+                };
+                if !over {
+                    self.append(step, session).await?;
+                    session.settled().await?;
+                }
                 let _ = reply.send(());
             }
         }
@@ -400,7 +548,18 @@ impl Desk {
         let Some(watch) = self.watches.remove(&window) else {
             return Ok(());
         };
-        let left_out = match watch.conclude(&closed.open) {
+        let concluded = match self.is_replaced(&content) {
+            true => Err(Spoiled::Replaced),
+            false => watch.conclude(&closed.open),
+        };
+        let concluded = concluded.and_then(|left_out| match &content {
+            // The stream has them as they are after their change, but not whole.
+            Content::Rows(rows) if rows.buffer.has_any(&left_out.partial) => {
+                Err(Spoiled::PartialImage)
+            }
+            _ => Ok(left_out.keys),
+        });
+        let left_out = match concluded {
             Ok(left_out) => left_out,
             Err(spoiled) => {
                 let _ = reply.send(Verdict::Again(spoiled));
@@ -421,7 +580,7 @@ impl Desk {
                         let table = &begin.table;
                         epoch = self.epoch(Some(&(table.database.clone(), table.table.clone())));
                     }
-                    append_step(step, session).await?;
+                    self.append(step, session).await?;
                 }
             }
             Content::Rows(rows) => {
@@ -429,12 +588,17 @@ impl Desk {
                     .rows(rows, &left_out, &stated, limit, session)
                     .await?;
             }
-            Content::Whole(mut rows) => {
-                let (nothing, mut copy) = (HashSet::new(), None);
+            Content::Whole(copy, mut rows) => {
+                let nothing = HashSet::new();
                 loop {
-                    match rows.recv().await {
+                    let batch = tokio::select! {
+                        biased;
+                        () = self.cancel.cancelled() => return Ok(()),
+                        batch = rows.recv() => batch,
+                    };
+                    match batch {
                         Some(Batch::Rows(mut batch)) => {
-                            (batch.chunk, copy) = (logged.chunk, Some(batch.copy));
+                            batch.chunk = logged.chunk;
                             logged
                                 .rows(batch, &nothing, &stated, limit, session)
                                 .await?;
@@ -444,16 +608,15 @@ impl Desk {
                         None => return Ok(()),
                     }
                 }
-                if let Some(copy) = copy {
-                    let end = SnapshotEnd {
-                        copy,
-                        rows: logged.rows,
-                        left_out: 0,
-                    };
-                    append_step(SnapshotStep::End(end), session).await?;
-                }
+                let end = SnapshotEnd {
+                    copy,
+                    rows: logged.rows,
+                    left_out: 0,
+                };
+                self.append(SnapshotStep::End(end), session).await?;
             }
         }
+        self.copied_rows += logged.rows;
         let _ = reply.send(Verdict::Logged {
             rows: logged.rows,
             left_out: logged.left_out,
@@ -469,6 +632,41 @@ pub(crate) struct Received(Option<Order>);
 
 impl Received {
     pub(crate) const NOTHING: Self = Self(None);
+}
+
+/// Asks for copies of tables, whatever the log has of them.
+pub(crate) async fn want(
+    tables: &[Name],
+    session: &mut Session,
+) -> Result<Option<SnapshotJob>, CaptureError> {
+    let quoted = tables.iter().map(|(database, table)| {
+        format!(
+            "{}.{}",
+            super::sql::quoted(database),
+            super::sql::quoted(table)
+        )
+    });
+    let filter = quoted.collect::<Vec<_>>().join(",");
+    let Ok(filter) = filter.parse() else {
+        return Ok(None);
+    };
+    let job = super::job(&filter, None, Over::Remove);
+    append_step(SnapshotStep::Wanted(job.clone()), session).await?;
+    session.settled().await?;
+    Ok(Some(job))
+}
+
+fn moved(table: &TableRef) -> SnapshotError {
+    SnapshotError::Moved {
+        database: table.database.clone(),
+        table: table.table.clone(),
+    }
+}
+
+/// Whether all rows of the table are to be read once more.
+fn is_awaited(table: &TableRef, session: &Session) -> bool {
+    let mut jobs = session.state().sites.iter().flat_map(|site| &site.jobs);
+    jobs.any(|job| job.job.over != Over::Repair && job.awaits(&table.database, &table.table))
 }
 
 async fn append_step(step: SnapshotStep, session: &mut Session) -> Result<(), CaptureError> {

@@ -32,8 +32,16 @@ pub enum SnapshotError {
         table: String,
         problem: &'static str,
     },
+    /// The capture goes on by copying the table once more; a few times.
+    #[error(
+        "a transaction gives a row of {database}.{table} another key while the table is being copied, and its images lack columns (binlog_row_image)"
+    )]
+    Moved { database: String, table: String },
     #[error("tables are copied out of MySQL servers only for now: this source is {kind}")]
     Source { kind: &'static str },
+    /// The next attempt has them.
+    #[error("tables are to be added")]
+    Widened,
     #[error("the copy has ended without a word")]
     Ended,
 }
@@ -42,7 +50,7 @@ impl Fault for SnapshotError {
     fn kind(&self) -> Kind {
         match self {
             Self::Source { .. } | Self::Cascade { .. } => Kind::Configuration,
-            Self::Ended => Kind::Defect,
+            Self::Widened | Self::Ended => Kind::Defect,
             _ => Kind::Data,
         }
     }
@@ -56,7 +64,10 @@ impl Fault for SnapshotError {
             Self::Busy { .. } => "give the table a primary key (an invisible one will do), or copy it in a quiet hour".into(),
             Self::Resume { .. } => "copy the table again: binferry snapshot --tables DATABASE.TABLE".into(),
             Self::Source { .. } => "begin with --from now or a GTID set, and copy the tables with the server's own tools".into(),
-            Self::Ended => return None,
+            Self::Moved { .. } => {
+                "SET GLOBAL binlog_row_image = FULL on the source for the time of the copy, and let sessions that are open connect again; or copy the table when no key changes".into()
+            }
+            Self::Widened | Self::Ended => return None,
         })
     }
 }

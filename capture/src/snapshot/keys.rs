@@ -2,8 +2,9 @@
 //! changes is in its images, so two spellings of one key are both met.
 
 use binferry_schemas::{
-    datum::{self, Values},
+    datum::{self, Value, Values},
     fingerprint::Fingerprint,
+    record::Image,
     row::RowSchema,
 };
 
@@ -79,6 +80,47 @@ impl KeyLayout {
             put(out, column, *values.get(column)?)?;
         }
         Some(())
+    }
+
+    /// The keys of a change's images, which may lack columns: what an after image lacks is what the before image has. `None`: a key
+    /// can't be told.
+    pub fn of_images(&self, images: [Option<Image<'_>>; 2]) -> Option<[Option<Box<[u8]>>; 2]> {
+        let mut keys = [None, None];
+        let mut older: Vec<Option<Value<'_>>> = Vec::new();
+        for (key, image) in keys.iter_mut().zip(images) {
+            let Some(image) = image else { continue };
+            let mut values = self.values(image.present, image.datum)?;
+            for (value, older) in values.iter_mut().zip(older) {
+                *value = value.or(older);
+            }
+            *key = Some(self.of_values(&values)?);
+            older = values;
+        }
+        Some(keys)
+    }
+
+    /// The key's values, where the image has them; `None` for bytes that are no datum of the schema.
+    fn values<'a>(
+        &'a self,
+        present: Option<&'a [u8]>,
+        datum: &'a [u8],
+    ) -> Option<Vec<Option<Value<'a>>>> {
+        let mut values = vec![None; self.columns.len()];
+        for (at, value) in Values::new(&self.schema, present, datum).enumerate() {
+            let value = value.ok()?;
+            if let Some(place) = self.columns.iter().position(|&column| column == at) {
+                values[place] = value;
+            }
+        }
+        Some(values)
+    }
+
+    fn of_values(&self, values: &[Option<Value<'_>>]) -> Option<Box<[u8]>> {
+        let mut key = Vec::new();
+        for (&column, value) in self.columns.iter().zip(values) {
+            datum::put(&mut key, &self.schema.columns[column].ty, value.as_ref()?).ok()?;
+        }
+        Some(key.into())
     }
 }
 

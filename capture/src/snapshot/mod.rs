@@ -25,6 +25,7 @@ use std::{
 
 use binferry_schemas::{
     address::Address,
+    fault::Fault,
     filter::TableFilter,
     gtid::Uuid,
     record::{CopyState, JobState, Over, SnapshotJob, SnapshotStep},
@@ -35,20 +36,26 @@ use tokio::{
     task::JoinSet,
     time::Instant,
 };
-use tracing::{info, warn};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
 
+pub(crate) use self::definition::CASCADES;
+pub use self::definition::Name;
 use self::{
-    definition::{Definition, Name},
+    definition::Definition,
     desk::{Content, Desk, Order, Verdict},
     error::SnapshotError,
     reader::Reader,
+    request::Request,
     table::{Loaded, TableCopy},
     window::What,
 };
-use crate::{error::CaptureError, stream::Progress};
+use crate::{client::Connection, error::CaptureError, preflight, stream::Progress};
 
 /// Orders that wait at the desk.
 const ORDERS: usize = 16;
+/// While something is too busy.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How often requests beside the log are looked for.
 const REQUESTS_EVERY: Duration = Duration::from_secs(2);
 
@@ -59,6 +66,10 @@ pub struct CopyOptions {
     pub readers: usize,
     /// At most so many rows a second, of all readers together.
     pub rate: Option<u64>,
+    /// Nothing is read while the stream is farther behind the source.
+    pub lag: Option<Duration>,
+    /// Nothing is read while more of the source's threads are at work (its Threads_running).
+    pub threads: Option<u64>,
 }
 
 impl Default for CopyOptions {
@@ -66,6 +77,8 @@ impl Default for CopyOptions {
         Self {
             readers: 4,
             rate: None,
+            lag: None,
+            threads: None,
         }
     }
 }
@@ -84,6 +97,31 @@ pub struct CopyProgress {
     pub rows_before: u64,
 }
 
+impl CopyProgress {
+    /// About so many, by the table's average row.
+    pub fn bytes(&self) -> u64 {
+        bytes_of(self.rows, self.estimated_rows, self.estimated_bytes)
+    }
+
+    /// At the rate since `since`; `None`: there is none yet.
+    pub fn left(&self) -> Option<Duration> {
+        let took = self.since?.elapsed();
+        let fresh = self.rows.saturating_sub(self.rows_before);
+        if fresh == 0 || took < Duration::from_secs(1) {
+            return None;
+        }
+        let missing = self.estimated_rows.saturating_sub(self.rows);
+        let seconds = took.as_secs_f64() * missing as f64 / fresh as f64;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+}
+
+/// What rows of a table take, by the server's estimates of all of it.
+pub fn bytes_of(rows: u64, estimated_rows: u64, estimated_bytes: u64) -> u64 {
+    let all = u128::from(rows) * u128::from(estimated_bytes);
+    u64::try_from(all / u128::from(estimated_rows.max(1))).unwrap_or(u64::MAX)
+}
+
 /// What the readers of an attempt share.
 #[derive(Debug)]
 struct Shared {
@@ -92,7 +130,7 @@ struct Shared {
     filter: TableFilter,
     log: Arc<dyn Log>,
     desk: mpsc::Sender<Order>,
-    rate: Option<u64>,
+    options: CopyOptions,
     /// When the next rows may be read.
     paced: tokio::sync::Mutex<Option<Instant>>,
     progress: watch::Sender<Progress>,
@@ -115,8 +153,41 @@ impl Shared {
         }
     }
 
+    /// Waits while the stream or the source is too busy for a copy. Not inside a window.
+    async fn wait_for_leave(&self, reader: &mut Reader) -> Result<(), CaptureError> {
+        loop {
+            let reason = self.busy(reader).await?;
+            if self.progress.borrow().copies_wait != reason {
+                match &reason {
+                    Some(reason) => info!(reason, "the copy waits"),
+                    None => info!("the copy goes on"),
+                }
+                self.progress
+                    .send_modify(|progress| progress.copies_wait.clone_from(&reason));
+            }
+            if reason.is_none() {
+                return Ok(());
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+
+    async fn busy(&self, reader: &mut Reader) -> Result<Option<String>, CaptureError> {
+        let behind = (self.options.lag).and_then(|most| behind(&self.progress.borrow(), most));
+        if behind.is_some() {
+            return Ok(behind);
+        }
+        if let Some(most) = self.options.threads {
+            let running = reader.threads_running().await?;
+            if running > most {
+                return Ok(Some(format!("{running} threads run on the source")));
+            }
+        }
+        Ok(None)
+    }
+
     async fn throttle(&self, rows: u64) {
-        let Some(rate) = self.rate.filter(|rate| *rate > 0) else {
+        let Some(rate) = self.options.rate.filter(|rate| *rate > 0) else {
             return;
         };
         let until = {
@@ -156,8 +227,9 @@ impl Shared {
         });
     }
 
-    fn forget(&self, name: &Name) {
-        self.publish(|tables| tables.remove(name));
+    fn forget(&self, state: &CopyState) {
+        let name = (state.table.database.clone(), state.table.table.clone());
+        self.publish(|tables| tables.remove(&name));
     }
 
     fn publish<T>(&self, change: impl FnOnce(&mut BTreeMap<Name, CopyProgress>) -> T) {
@@ -178,6 +250,7 @@ pub(crate) struct Beginning {
     pub options: CopyOptions,
     pub jobs: Vec<JobState>,
     pub copies: Vec<CopyState>,
+    pub cancel: CancellationToken,
 }
 
 /// Opens the desk, and answers with the work behind it, which ends only with an error.
@@ -189,14 +262,14 @@ pub(crate) fn begin(
 ) -> impl Future<Output = CaptureError> + use<> {
     let (orders, received) = mpsc::channel(ORDERS);
     let (wanted, jobs) = mpsc::unbounded_channel();
-    desk.open_for(received, wanted);
+    desk.open_for(received, wanted, &beginning.copies, beginning.cancel);
     let shared = Arc::new(Shared {
         address: beginning.address,
         server_uuid: beginning.server_uuid,
         filter: beginning.filter,
         log,
         desk: orders,
-        rate: beginning.options.rate,
+        options: beginning.options,
         paced: tokio::sync::Mutex::default(),
         progress: progress.clone(),
         tables: Mutex::default(),
@@ -234,6 +307,17 @@ impl Coordinator {
         mut self,
         copies: Vec<CopyState>,
     ) -> Result<std::convert::Infallible, CaptureError> {
+        self.requests().await?;
+        let ready = self.shared.desk.send(Order::Ready).await;
+        ready.map_err(|_| SnapshotError::Ended)?;
+        // What is to be copied once more need not be copied to its end before.
+        let jobs = &self.jobs;
+        let is_awaited = |copy: &CopyState| {
+            let table = &copy.table;
+            let mut jobs = jobs.iter().filter(|job| job.job.over != Over::Repair);
+            jobs.any(|job| job.awaits(&table.database, &table.table))
+        };
+        let copies: Vec<CopyState> = copies.into_iter().filter(|c| !is_awaited(c)).collect();
         let mut resumed = copies.into_iter();
         let mut planner: Option<Reader> = None;
         loop {
@@ -285,24 +369,50 @@ impl Coordinator {
     async fn requests(&mut self) -> Result<(), CaptureError> {
         let log = self.shared.log.clone();
         for (id, text) in log.requests().await? {
-            match request::parse(id, &text) {
+            let (tables, over) = match Request::parse(&text) {
+                Some(Request::Added { .. }) => continue,
+                Some(Request::Copy { tables, over }) => (tables, over),
                 None => {
-                    warn!(request = %id, "a request beside the log cannot be read, and is taken away")
+                    warn!(request = %id, "a request beside the log cannot be read, and is taken away");
+                    log.answered(id).await?;
+                    continue;
                 }
-                Some(job) if self.jobs.iter().any(|known| known.job.id == job.id) => {}
-                Some(job) => {
-                    let (reply, done) = oneshot::channel();
-                    let step = SnapshotStep::Wanted(job.clone());
-                    let sent = self.shared.desk.send(Order::Step { step, reply }).await;
-                    sent.map_err(|_| SnapshotError::Ended)?;
-                    done.await.map_err(|_| SnapshotError::Ended)?;
-                    info!(job = %job.id, tables = job.tables, "copy asked for");
-                    self.jobs.push(JobState {
-                        job,
-                        cursor: None,
-                        planned: false,
-                    });
+            };
+            let mut reader = self.shared.reader().await?;
+            if is_refused(reader.connection(), &log, id, &tables).await? {
+                continue;
+            }
+            let filter = &self.shared.filter;
+            match filter.widened(&tables) {
+                Some(wider) if wider == *filter => {}
+                // Their changes are not in the log yet.
+                Some(_) => {
+                    info!(tables = %tables, "tables are to be added");
+                    return Err(SnapshotError::Widened.into());
                 }
+                None => {
+                    warn!(request = %id, tables = %tables, "--tables leaves out tables that are to be copied: the request is taken away");
+                    log.answered(id).await?;
+                    continue;
+                }
+            }
+            let over = match over {
+                Over::Nothing => Over::Repair,
+                over => over,
+            };
+            let job = request::job(id, &tables, over);
+            if self.jobs.iter().all(|known| known.job.id != id) {
+                let (reply, done) = oneshot::channel();
+                let step = SnapshotStep::Wanted(job.clone());
+                let sent = self.shared.desk.send(Order::Step { step, reply }).await;
+                sent.map_err(|_| SnapshotError::Ended)?;
+                done.await.map_err(|_| SnapshotError::Ended)?;
+                info!(job = %job.id, tables = job.tables, "copy asked for");
+                self.jobs.push(JobState {
+                    job,
+                    cursor: None,
+                    planned: false,
+                });
             }
             log.answered(id).await?;
         }
@@ -337,8 +447,13 @@ impl Coordinator {
         let step = match found {
             None => SnapshotStep::Planned(job.id),
             Some(name) => {
-                let Some(definition) = definition::read(reader.connection(), &name).await? else {
+                let found = match definition::read(reader.connection(), &name).await {
+                    Err(error) if reader::is_locked(&error) => None,
+                    found => found?,
+                };
+                let Some(definition) = found else {
                     let window = opened.window;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                     return reader.order(Order::Drop { window }).await;
                 };
                 shared.check(&definition)?;
@@ -346,20 +461,28 @@ impl Coordinator {
                     .log
                     .put_schema(definition.fingerprint, &definition.text)
                     .await?;
-                let begin = table::begin(&definition, job.id, job.over, None);
+                let over = definition.over(job.over);
+                let begin = table::begin(&definition, job.id, over, None);
                 begins = Some((name, CopyState::begun(&begin), definition));
                 SnapshotStep::Begin(Box::new(begin))
             }
         };
         let closed = reader.close(open).await?;
-        let verdict = reader
-            .hand_in(opened.window, closed, Content::Steps(vec![step]))
-            .await?;
-        let Verdict::Logged { epoch, .. } = verdict.await.map_err(|_| SnapshotError::Ended)? else {
+        let content = Content::Steps(vec![step]);
+        let Verdict::Logged { epoch, .. } = reader.submit(opened.window, closed, content).await?
+        else {
             return Ok(());
         };
         match begins {
-            None => self.jobs[at].planned = true,
+            None => {
+                if self.jobs[at].cursor.is_none() {
+                    warn!(
+                        tables = job.tables,
+                        "there is no table to be copied by that name"
+                    );
+                }
+                self.jobs[at].planned = true;
+            }
             Some((name, state, definition)) => {
                 info!(
                     database = name.0,
@@ -392,6 +515,35 @@ impl Coordinator {
     }
 }
 
+/// Tells of a request that can't be done, and takes it away: the stream goes on without it.
+pub(crate) async fn is_refused(
+    connection: &mut Connection,
+    log: &Arc<dyn Log>,
+    id: Uuid,
+    tables: &TableFilter,
+) -> Result<bool, CaptureError> {
+    let problems = preflight::copying(connection, tables).await?;
+    let Err(problem) = preflight::refuse(&problems) else {
+        return Ok(false);
+    };
+    let hint = problem.hint().unwrap_or_default();
+    error!(request = %id, tables = %tables, hint, "{problem}: the request is taken away");
+    log.answered(id).await?;
+    Ok(true)
+}
+
+/// Why the stream is farther behind its source than that.
+fn behind(progress: &Progress, most: Duration) -> Option<String> {
+    if progress.file.is_empty() {
+        return Some("the stream has not begun".to_owned());
+    }
+    // What has not been taken by the log is behind, too.
+    let stalled = progress.stall.as_ref().map(|stall| stall.since);
+    let stalled = stalled.and_then(|since| since.elapsed().ok());
+    let lag = Duration::from_micros(progress.lag_us).max(stalled.unwrap_or_default());
+    (lag > most).then(|| format!("the stream is {} s behind the source", lag.as_secs()))
+}
+
 /// A job for the tables of a filter.
 pub fn job(tables: &TableFilter, except: Option<&TableFilter>, over: Over) -> SnapshotJob {
     SnapshotJob {
@@ -408,4 +560,47 @@ fn now_us() -> u64 {
         .map_or(0, |time| {
             u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use binferry_transport::log::Stall;
+
+    use super::*;
+
+    #[test]
+    fn copies_wait_for_a_stream_that_is_behind() {
+        let most = Duration::from_secs(10);
+        let mut progress = Progress::default();
+        assert!(behind(&progress, most).is_some());
+        progress.file = "binlog.000001".to_owned();
+        progress.lag_us = 10_000_000;
+        assert_eq!(behind(&progress, most), None);
+        progress.lag_us += 1;
+        assert!(behind(&progress, most).unwrap().contains("10 s behind"));
+        progress.lag_us = 0;
+        progress.stall = Some(Stall {
+            since: SystemTime::now() - Duration::from_secs(60),
+            reason: String::new(),
+        });
+        assert!(behind(&progress, most).is_some());
+    }
+
+    #[test]
+    fn what_is_left_is_told_by_the_rate() {
+        let mut copy = CopyProgress {
+            rows: 150,
+            rows_before: 50,
+            estimated_rows: 250,
+            estimated_bytes: 2500,
+            ..CopyProgress::default()
+        };
+        assert_eq!((copy.bytes(), copy.left()), (1500, None));
+        copy.since = std::time::Instant::now().checked_sub(Duration::from_secs(100));
+        assert_eq!(copy.left().map(|left| left.as_secs()), Some(100));
+        // The estimate was too low.
+        copy.rows = 300;
+        assert_eq!(copy.left().map(|left| left.as_secs()), Some(0));
+        assert_eq!(bytes_of(u64::MAX, 0, u64::MAX), u64::MAX);
+    }
 }

@@ -81,6 +81,10 @@ impl RowBuffer {
         })
     }
 
+    pub fn has_any(&self, keys: &HashSet<Box<[u8]>>) -> bool {
+        !keys.is_empty() && self.iter().any(|(key, _)| keys.contains(key))
+    }
+
     pub fn last_key(&self) -> Option<&[u8]> {
         let &(datum, key) = self.ends.last()?;
         Some(&self.bytes[datum..key])

@@ -28,11 +28,14 @@ use crate::{
 const SETTLE: (Duration, u32) = (Duration::from_millis(5), 2_000);
 /// The session: text as it is stored, times in UTC, no mode that hides or changes anything.
 const SESSION: &str = "SET SESSION time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', character_set_results = NULL, \
-     transaction_isolation = 'REPEATABLE-READ', information_schema_stats_expiry = 0, net_write_timeout = 86400, \
+     transaction_isolation = 'REPEATABLE-READ', information_schema_stats_expiry = 0, net_write_timeout = 86400, lock_wait_timeout = 1, \
      sql_quote_show_create = 1, group_concat_max_len = 1048576";
 /// Rows that the snapshot can't show under the definition that was read (manual, "Server Error Message Reference"): no database, no table,
 /// no column, no index, or a definition that is newer than the snapshot.
 const REDEFINED: [u16; 6] = [1049, 1146, 1054, 1176, 1412, 1615];
+/// Somebody has the table locked, or changes its definition (ER_LOCK_WAIT_TIMEOUT). Nothing is to wait for that: not the stream, which a
+/// reader may be holding, and not the statements that queue up behind it.
+const LOCKED: u16 = 1205;
 /// A batch of rows is at most about this much; one row more may come.
 pub(super) const BATCH: usize = 768 * 1024;
 /// Rows beyond a batch that are still read, before the connection is given up for it.
@@ -52,6 +55,8 @@ pub(super) enum Read<T> {
     Rows(T),
     /// The definition is not the one that was read.
     Redefined,
+    /// Not now.
+    Locked,
 }
 
 impl Reader {
@@ -145,6 +150,27 @@ impl Reader {
         }
     }
 
+    /// Hands in, and waits for what the stream says.
+    pub async fn submit(
+        &self,
+        window: u64,
+        closed: Closed,
+        content: Content,
+    ) -> Result<Verdict, CaptureError> {
+        let verdict = self.hand_in(window, closed, content).await?;
+        Ok(verdict.await.map_err(|_| SnapshotError::Ended)?)
+    }
+
+    /// How many of the source's threads are at work, this one among them.
+    pub async fn threads_running(&mut self) -> Result<u64, CaptureError> {
+        let rows = self
+            .connection
+            .query("SHOW GLOBAL STATUS LIKE 'Threads_running'")
+            .await?;
+        let running = rows.value(0, "Value").and_then(|value| value.parse().ok());
+        running.ok_or_else(|| self.protocol("no Threads_running"))
+    }
+
     pub async fn hand_in(
         &self,
         window: u64,
@@ -179,12 +205,19 @@ impl Reader {
         );
         match self.connection.query(&touch).await {
             Ok(_) => Ok(Read::Rows(self.close(open).await?)),
-            Err(error) if is_redefined(&error) => {
-                self.done().await?;
-                Ok(Read::Redefined)
-            }
-            Err(error) => Err(error),
+            Err(error) => self.refused(error).await,
         }
+    }
+
+    /// After a statement that the server has refused: what that says of the table.
+    async fn refused<T>(&mut self, error: CaptureError) -> Result<Read<T>, CaptureError> {
+        let read = match is_locked(&error) {
+            true => Read::Locked,
+            false if is_redefined(&error) => Read::Redefined,
+            false => return Err(error),
+        };
+        self.done().await?;
+        Ok(read)
     }
 
     pub async fn done(&mut self) -> Result<(), CaptureError> {
@@ -217,11 +250,7 @@ impl Reader {
         let selected = Selected::new(&definition.schema);
         let selecting = match self.connection.select(&sql).await {
             Ok(selecting) => selecting,
-            Err(error) if is_redefined(&error) => {
-                self.done().await?;
-                return Ok(Read::Redefined);
-            }
-            Err(error) => return Err(error),
+            Err(error) => return self.refused(error).await,
         };
         let mut buffer = RowBuffer::default();
         let (mut read, mut beyond) = (0_u64, 0);
@@ -229,11 +258,7 @@ impl Reader {
             let row = match self.connection.row(&selecting).await {
                 Ok(Some(row)) => row,
                 Ok(None) => break,
-                Err(error) if is_redefined(&error) => {
-                    self.done().await?;
-                    return Ok(Read::Redefined);
-                }
-                Err(error) => return Err(error),
+                Err(error) => return self.refused(error).await,
             };
             read += 1;
             if beyond > 0 || buffer.bytes() > BATCH {
@@ -264,18 +289,15 @@ impl Reader {
         layout: &Arc<KeyLayout>,
         copy: Uuid,
         into: &mpsc::Sender<Batch>,
+        mut tell: impl FnMut(u64),
     ) -> Result<Read<()>, CaptureError> {
         let sql = sql::select(definition, None, 0).ok_or(SnapshotError::Ended)?;
         let selected = Selected::new(&definition.schema);
         let selecting = match self.connection.select(&sql).await {
             Ok(selecting) => selecting,
-            Err(error) if is_redefined(&error) => {
-                self.done().await?;
-                return Ok(Read::Redefined);
-            }
-            Err(error) => return Err(error),
+            Err(error) => return self.refused(error).await,
         };
-        let mut buffer = RowBuffer::default();
+        let (mut buffer, mut rows) = (RowBuffer::default(), 0);
         let batch = |buffer| {
             Batch::Rows(Rows {
                 copy,
@@ -295,11 +317,13 @@ impl Reader {
                 &selecting.columns,
                 row,
             )?;
-            if buffer.bytes() > BATCH
-                && into.send(batch(std::mem::take(&mut buffer))).await.is_err()
-            {
-                self.reconnect().await?;
-                return Ok(Read::Rows(()));
+            if buffer.bytes() > BATCH {
+                rows += buffer.len() as u64;
+                if into.send(batch(std::mem::take(&mut buffer))).await.is_err() {
+                    self.reconnect().await?;
+                    return Ok(Read::Rows(()));
+                }
+                tell(rows);
             }
         }
         // It has gone when the window was spoiled.
@@ -351,6 +375,15 @@ async fn connect(address: &Address, server_uuid: Uuid) -> Result<Connection, Cap
         .into());
     }
     Ok(connection)
+}
+
+/// See [`LOCKED`].
+pub(super) fn is_locked(error: &CaptureError) -> bool {
+    match error {
+        CaptureError::Transient(Transient::Unavailable { error, .. }) => error.code == LOCKED,
+        CaptureError::Permanent(Permanent::Refused { error, .. }) => error.code == LOCKED,
+        _ => false,
+    }
 }
 
 pub(super) fn is_redefined(error: &CaptureError) -> bool {

@@ -20,7 +20,7 @@ use super::{
     error::SnapshotError,
     keys::KeyLayout,
     ranges::Rows,
-    reader::{BATCH, Read, Reader},
+    reader::{BATCH, Read, Reader, is_locked},
     window::{Spoiled, What},
 };
 use crate::error::CaptureError;
@@ -63,6 +63,17 @@ pub(super) struct TableCopy {
 struct Waiting {
     verdict: oneshot::Receiver<Verdict>,
     lower: Option<Vec<u8>>,
+    upper: Option<Vec<u8>>,
+}
+
+/// How far one definition has brought it.
+enum Came {
+    /// All rows are in the log.
+    Through,
+    /// The definition is another now.
+    Redefined,
+    /// Another copy has taken this one's place.
+    Replaced,
 }
 
 /// The first record of a copy. The window is the desk's to fill in.
@@ -125,20 +136,24 @@ impl TableCopy {
                 },
             };
             older = Some(current.definition.schema.clone());
-            let ended = match self.state.key.is_empty() {
+            let came = match self.state.key.is_empty() {
                 true => self.whole(&mut reader, &current).await?,
                 false => self.ranges(&mut reader, &current).await?,
             };
-            if ended {
-                self.shared.forget(&self.name());
-                info!(
-                    database = self.state.table.database,
-                    table = self.state.table.table,
-                    rows = self.state.rows,
-                    left_out = self.left_out,
-                    "table copied"
-                );
-                return Ok(());
+            match came {
+                Came::Redefined => {}
+                Came::Replaced => return Ok(()),
+                Came::Through => {
+                    self.shared.forget(&self.state);
+                    info!(
+                        database = self.state.table.database,
+                        table = self.state.table.table,
+                        rows = self.state.rows,
+                        left_out = self.left_out,
+                        "table copied"
+                    );
+                    return Ok(());
+                }
             }
         }
     }
@@ -157,7 +172,8 @@ impl TableCopy {
         })
     }
 
-    /// Reads the definition. When the copy can't go on with it, it is given up, and begins anew if the table is there. `None`: it is not.
+    /// Reads the definition. When the copy can't go on with it, it is given up, and begins anew if the table is there. `None`: it is not,
+    /// or another copy has taken this one's place.
     async fn load(
         &mut self,
         reader: &mut Reader,
@@ -166,7 +182,15 @@ impl TableCopy {
         let name = self.name();
         loop {
             let (opened, open) = reader.window(What::Definitions, Some(name.clone())).await?;
-            let found = definition::read(reader.connection(), &name).await?;
+            let found = match definition::read(reader.connection(), &name).await {
+                Err(error) if is_locked(&error) => {
+                    let window = opened.window;
+                    reader.order(Order::Drop { window }).await?;
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                found => found?,
+            };
             let given_up = |reason, detail: &str| {
                 SnapshotStep::GivenUp(SnapshotGivenUp {
                     copy: self.state.copy,
@@ -178,17 +202,19 @@ impl TableCopy {
                 let closed = reader.close(open).await?;
                 let step = given_up(GivenUp::Gone, "the table is not there any more");
                 let content = Content::Steps(vec![step]);
-                let verdict = reader.hand_in(opened.window, closed, content).await?;
-                if let Verdict::Logged { .. } = verdict.await.map_err(|_| SnapshotError::Ended)? {
-                    info!(
-                        database = name.0,
-                        table = name.1,
-                        "copy given up: the table is gone"
-                    );
-                    self.shared.forget(&name);
-                    return Ok(None);
+                match reader.submit(opened.window, closed, content).await? {
+                    Verdict::Logged { .. } => {
+                        info!(
+                            database = name.0,
+                            table = name.1,
+                            "copy given up: the table is gone"
+                        );
+                        self.shared.forget(&self.state);
+                        return Ok(None);
+                    }
+                    Verdict::Again(Spoiled::Replaced) => return Ok(None),
+                    Verdict::Again(_) => continue,
                 }
-                continue;
             };
             self.shared.check(&definition)?;
             let text = &definition.text;
@@ -215,38 +241,37 @@ impl TableCopy {
                 true => GivenUp::Interrupted,
                 false => GivenUp::Changed,
             };
-            let begin = begin(
-                &definition,
-                self.state.job,
-                Over::Remove,
-                Some(self.state.copy),
-            );
+            let over = match self.state.over {
+                Over::Repair => definition.over(Over::Repair),
+                Over::Nothing | Over::Remove => Over::Remove,
+            };
+            let begin = begin(&definition, self.state.job, over, Some(self.state.copy));
             let state = CopyState::begun(&begin);
             let steps = vec![
                 given_up(reason, "it begins anew"),
                 SnapshotStep::Begin(Box::new(begin)),
             ];
             let closed = reader.close(open).await?;
-            let verdict = reader
-                .hand_in(opened.window, closed, Content::Steps(steps))
-                .await?;
-            if let Verdict::Logged { epoch, .. } =
-                verdict.await.map_err(|_| SnapshotError::Ended)?
-            {
-                info!(
-                    database = name.0,
-                    table = name.1,
-                    ?reason,
-                    "copy begins anew"
-                );
-                (self.state, self.left_out) = (state, 0);
-                return Ok(Some(Loaded::new(definition, epoch)));
+            let content = Content::Steps(steps);
+            match reader.submit(opened.window, closed, content).await? {
+                Verdict::Logged { epoch, .. } => {
+                    info!(
+                        database = name.0,
+                        table = name.1,
+                        ?reason,
+                        "copy begins anew"
+                    );
+                    (self.state, self.left_out) = (state, 0);
+                    self.shared.tell(&self.state);
+                    return Ok(Some(Loaded::new(definition, epoch)));
+                }
+                Verdict::Again(Spoiled::Replaced) => return Ok(None),
+                Verdict::Again(_) => {}
             }
         }
     }
 
-    /// Whether all rows are in the log; otherwise the definition is another.
-    async fn ranges(&mut self, reader: &mut Reader, loaded: &Loaded) -> Result<bool, CaptureError> {
+    async fn ranges(&mut self, reader: &mut Reader, loaded: &Loaded) -> Result<Came, CaptureError> {
         let Loaded {
             definition,
             layout,
@@ -255,6 +280,8 @@ impl TableCopy {
         let name = self.name();
         let mut lower = self.state.upper.clone();
         let mut limit = first_limit(definition);
+        // Fewer where ranges had to be read again.
+        let mut most = ROWS_MAX;
         let mut waiting: Option<Waiting> = None;
         // Of the range that is read; `None` when there are no more.
         let mut done = false;
@@ -262,45 +289,69 @@ impl TableCopy {
             if done {
                 let Some(last) = waiting.take() else {
                     self.end(reader).await?;
-                    return Ok(true);
+                    return Ok(Came::Through);
                 };
                 match self.settle(last).await? {
                     Ok(()) => continue,
-                    Err((Spoiled::Definition, _)) => return Ok(false),
-                    Err((_, from)) => (lower, done) = (from, false),
+                    Err((Spoiled::Definition, _)) => return Ok(Came::Redefined),
+                    Err((Spoiled::Replaced, _)) => return Ok(Came::Replaced),
+                    Err((spoiled, from)) => {
+                        (lower, done) = (from, false);
+                        most = smaller(limit, spoiled);
+                        limit = limit.min(most);
+                    }
                 }
             }
+            self.shared.wait_for_leave(reader).await?;
             let (opened, open) = reader
                 .window(What::Rows(layout.clone()), Some(name.clone()))
                 .await?;
             let window = opened.window;
             let mut read = None;
-            if opened.epoch == *epoch
-                && let Read::Rows(closed) = reader.snapshot(definition, open).await?
-                && let Read::Rows(rows) = reader
-                    .rows(definition, layout, lower.as_deref(), limit)
-                    .await?
-            {
-                read = Some((closed, rows));
+            if opened.epoch == *epoch {
+                let mut came = reader.snapshot(definition, open).await?;
+                if let Read::Rows(closed) = came {
+                    came = match reader
+                        .rows(definition, layout, lower.as_deref(), limit)
+                        .await?
+                    {
+                        Read::Rows(rows) => {
+                            read = Some((closed.clone(), rows));
+                            Read::Rows(closed)
+                        }
+                        Read::Redefined => Read::Redefined,
+                        Read::Locked => Read::Locked,
+                    };
+                }
+                if let Read::Locked = came {
+                    reader.order(Order::Drop { window }).await?;
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
             }
             if let Some(before) = waiting.take()
                 && let Err((spoiled, from)) = self.settle(before).await?
             {
                 reader.order(Order::Drop { window }).await?;
-                if spoiled == Spoiled::Definition {
-                    return Ok(false);
+                match spoiled {
+                    Spoiled::Definition => return Ok(Came::Redefined),
+                    Spoiled::Replaced => return Ok(Came::Replaced),
+                    _ => {}
                 }
                 lower = from;
+                most = smaller(limit, spoiled);
+                limit = limit.min(most);
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
             let Some((closed, (buffer, more))) = read else {
                 reader.order(Order::Drop { window }).await?;
-                return Ok(false);
+                return Ok(Came::Redefined);
             };
             let rows = buffer.len() as u64;
             if let Some(average) = (buffer.bytes() as u64).checked_div(rows) {
-                limit = (BATCH as u64 / average.max(1)).clamp(1, ROWS_MAX);
+                most = most.saturating_mul(2).min(ROWS_MAX);
+                limit = (BATCH as u64 / average.max(1)).clamp(1, most);
             }
             let upper = match more {
                 true => buffer.last_key().map(<[u8]>::to_vec),
@@ -317,6 +368,7 @@ impl TableCopy {
             waiting = Some(Waiting {
                 verdict: reader.hand_in(window, closed, content).await?,
                 lower,
+                upper: upper.clone(),
             });
             (lower, done) = (upper, !more);
             self.shared.throttle(rows).await;
@@ -336,6 +388,7 @@ impl TableCopy {
                 ..
             } => {
                 self.state.next_chunk = chunk;
+                self.state.upper = waiting.upper;
                 self.state.rows += rows;
                 self.left_out += left_out;
                 self.shared.tell(&self.state);
@@ -360,15 +413,17 @@ impl TableCopy {
         done.await.map_err(|_| SnapshotError::Ended.into())
     }
 
-    /// A table without a key: all rows in one snapshot, while the stream waits at its close. Answers as [`ranges`](Self::ranges).
-    async fn whole(&mut self, reader: &mut Reader, loaded: &Loaded) -> Result<bool, CaptureError> {
+    /// A table without a key: all rows in one snapshot, while the stream waits at its close.
+    async fn whole(&mut self, reader: &mut Reader, loaded: &Loaded) -> Result<Came, CaptureError> {
         let Loaded {
             definition,
             layout,
             epoch,
         } = loaded;
         let name = self.name();
-        for _ in 0..QUIET_ATTEMPTS {
+        let mut attempts = 0;
+        while attempts < QUIET_ATTEMPTS {
+            self.shared.wait_for_leave(reader).await?;
             let (opened, open) = reader
                 .window(What::Whole(name.clone()), Some(name.clone()))
                 .await?;
@@ -377,25 +432,40 @@ impl TableCopy {
                 true => reader.snapshot(definition, open).await?,
                 false => Read::Redefined,
             };
-            let Read::Rows(closed) = closed else {
-                reader.order(Order::Drop { window }).await?;
-                return Ok(false);
+            let closed = match closed {
+                Read::Rows(closed) => closed,
+                Read::Redefined => {
+                    reader.order(Order::Drop { window }).await?;
+                    return Ok(Came::Redefined);
+                }
+                Read::Locked => {
+                    reader.order(Order::Drop { window }).await?;
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
             };
+            attempts += 1;
             let (batches, received) = mpsc::channel(2);
             let verdict = reader
-                .hand_in(window, closed, Content::Whole(received))
+                .hand_in(window, closed, Content::Whole(self.state.copy, received))
                 .await?;
             let read = reader
-                .whole(definition, layout, self.state.copy, &batches)
+                .whole(definition, layout, self.state.copy, &batches, |rows| {
+                    self.shared.tell(&CopyState {
+                        rows,
+                        ..self.state.clone()
+                    });
+                })
                 .await?;
             drop(batches);
             match (verdict.await, read) {
                 (Ok(Verdict::Logged { rows, .. }), _) => {
                     self.state.rows = rows;
-                    return Ok(true);
+                    return Ok(Came::Through);
                 }
+                (Ok(Verdict::Again(Spoiled::Replaced)), _) => return Ok(Came::Replaced),
                 (Ok(Verdict::Again(Spoiled::Definition)), _) | (_, Read::Redefined) => {
-                    return Ok(false);
+                    return Ok(Came::Redefined);
                 }
                 (Ok(Verdict::Again(_)), _) => tokio::time::sleep(PAUSE / 10).await,
                 (Err(_), _) => return Err(SnapshotError::Ended.into()),
@@ -407,6 +477,14 @@ impl TableCopy {
             attempts: QUIET_ATTEMPTS,
         }
         .into())
+    }
+}
+
+/// Of a range that has to be read again, where a shorter one has better prospects: it is in question for a shorter time, and holds fewer rows.
+fn smaller(limit: u64, spoiled: Spoiled) -> u64 {
+    match spoiled {
+        Spoiled::PartialImage | Spoiled::TooManyKeys => (limit / 4).max(1),
+        _ => limit.max(1),
     }
 }
 

@@ -34,6 +34,25 @@ pub(super) enum Spoiled {
     TooManyKeys,
     /// Of a table without a key.
     Touched,
+    /// Another copy of the table has begun: this one is over.
+    Replaced,
+}
+
+/// Keys that transactions outside of the open set have touched.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    pub keys: HashSet<Box<[u8]>>,
+    /// Those of them whose rows the stream may not have with all their columns.
+    pub partial: HashSet<Box<[u8]>>,
+}
+
+/// Who touched a key.
+#[derive(Debug)]
+struct Touch {
+    /// `None`: several.
+    by: Option<Gtid>,
+    /// One of them without all columns of what it left there.
+    partial: bool,
 }
 
 #[derive(Debug)]
@@ -45,8 +64,9 @@ pub(super) struct Watch {
     definitions: Vec<Gtid>,
     /// Transactions that touched a table without a key.
     touched: Vec<Gtid>,
-    /// The transaction that touched a key; `None`: several.
-    keys: HashMap<Box<[u8]>, Option<Gtid>>,
+    /// Transactions that touched keys of which it can't be told which.
+    blind: Vec<Gtid>,
+    keys: HashMap<Box<[u8]>, Touch>,
     bytes: usize,
 }
 
@@ -58,6 +78,7 @@ impl Watch {
             spoiled: None,
             definitions: Vec::new(),
             touched: Vec::new(),
+            blind: Vec::new(),
             keys: HashMap::new(),
             bytes: 0,
         }
@@ -76,12 +97,12 @@ impl Watch {
     pub fn touch_blindly(&mut self, gtid: Gtid, table: &TableRef) {
         if self.is_about(table) {
             self.touched.push(gtid);
-            self.spoiled = Some(Spoiled::PartialImage);
+            self.blind.push(gtid);
         }
     }
 
     /// The keys that are to be left out, given the open set; or why nothing can be logged.
-    pub fn conclude(self, open: &GtidSet) -> Result<HashSet<Box<[u8]>>, Spoiled> {
+    pub fn conclude(self, open: &GtidSet) -> Result<LeftOut, Spoiled> {
         let outside = |gtid: &Gtid| !open.contains(gtid);
         let spoiled = match &self.what {
             // What was read may lack these.
@@ -90,17 +111,24 @@ impl Watch {
             What::Whole(_) if self.touched.iter().any(outside) => {
                 self.spoiled.or(Some(Spoiled::Touched))
             }
+            What::Rows(_) if self.spoiled.is_none() && self.blind.iter().any(outside) => {
+                Some(Spoiled::PartialImage)
+            }
             _ => self.spoiled,
         };
-        match spoiled {
-            Some(spoiled) => Err(spoiled),
-            None => Ok(self
-                .keys
-                .into_iter()
-                .filter(|(_, gtid)| gtid.as_ref().is_none_or(outside))
-                .map(|(key, _)| key)
-                .collect()),
+        if let Some(spoiled) = spoiled {
+            return Err(spoiled);
         }
+        let mut left_out = LeftOut::default();
+        for (key, touch) in self.keys {
+            if touch.by.as_ref().is_none_or(outside) {
+                if touch.partial {
+                    left_out.partial.insert(key.clone());
+                }
+                left_out.keys.insert(key);
+            }
+        }
+        Ok(left_out)
     }
 
     fn is_about(&self, table: &TableRef) -> bool {
@@ -130,24 +158,25 @@ impl Watch {
             self.spoiled = Some(Spoiled::Definition);
             return;
         }
-        for image in images.into_iter().flatten() {
-            let key = match image.present {
-                None => layout.of(image.datum),
-                Some(_) => None,
-            };
-            let Some(key) = key else {
-                self.spoiled = Some(Spoiled::PartialImage);
-                return;
-            };
-            if self.spoiled.is_some() {
-                return;
-            }
+        let Some(keys) = layout.of_images(images) else {
+            self.blind.push(gtid);
+            return;
+        };
+        if self.spoiled.is_some() {
+            return;
+        }
+        // What is deleted needs no columns.
+        let partial = images[1].is_some_and(|after| after.present.is_some());
+        for key in keys.into_iter().flatten() {
             match self.keys.get_mut(&key) {
-                Some(by) if *by == Some(gtid) => {}
-                Some(by) => *by = None,
+                Some(touch) => {
+                    touch.by = touch.by.filter(|by| *by == gtid);
+                    touch.partial |= partial;
+                }
                 None => {
                     self.bytes += key.len() + 4;
-                    self.keys.insert(key, Some(gtid));
+                    let by = Some(gtid);
+                    self.keys.insert(key, Touch { by, partial });
                 }
             }
             if self.bytes > KEYS {
@@ -250,7 +279,8 @@ mod tests {
         watch.touch(gtid(8), &table("t", 9), [image(&one), image(&two)]);
         watch.touch(gtid(9), &table("other", 9), [None, image(&row(3))]);
         let left_out = watch.conclude(&open(&[9])).unwrap();
-        assert_eq!(left_out, HashSet::from([key(1), key(2)]));
+        assert_eq!(left_out.keys, HashSet::from([key(1), key(2)]));
+        assert!(left_out.partial.is_empty());
     }
 
     #[test]
@@ -259,7 +289,7 @@ mod tests {
         watch.touch(gtid(8), &table("t", 9), [None, image(&row(1))]);
         watch.touch(gtid(9), &table("t", 9), [None, image(&row(2))]);
         let left_out = watch.conclude(&open(&[8])).unwrap();
-        assert_eq!(left_out, HashSet::from([key(2)]));
+        assert_eq!(left_out.keys, HashSet::from([key(2)]));
     }
 
     #[test]
@@ -268,11 +298,11 @@ mod tests {
         for gno in [8, 9] {
             watch.touch(gtid(gno), &table("t", 9), [None, image(&row(1))]);
         }
-        assert_eq!(watch.conclude(&open(&[9])).unwrap().len(), 1);
+        assert_eq!(watch.conclude(&open(&[9])).unwrap().keys.len(), 1);
     }
 
     #[test]
-    fn definitions_and_partial_images_spoil_rows() {
+    fn definitions_spoil_rows() {
         let mut watch = rows();
         watch.definition(gtid(8), false, &[("d".into(), "other".into())]);
         assert!(watch.conclude(&open(&[])).is_ok());
@@ -285,13 +315,61 @@ mod tests {
         let mut watch = rows();
         watch.touch(gtid(8), &table("t", 10), [None, image(&row(1))]);
         assert_eq!(watch.conclude(&open(&[])), Err(Spoiled::Definition));
+    }
+
+    /// Of the columns, only those in `present`.
+    fn partial(
+        present: &'static [u8],
+        v: Option<i64>,
+        id: Option<i64>,
+    ) -> (Vec<u8>, &'static [u8]) {
+        let mut out = Vec::new();
+        for (column, value) in schema().columns.iter().zip([v, id]) {
+            match value {
+                Some(value) => datum::put(&mut out, &column.ty, &Value::Int(value)).unwrap(),
+                None => out.push(0),
+            }
+        }
+        (out, present)
+    }
+
+    fn partial_image<'a>(partial: &'a (Vec<u8>, &'static [u8])) -> Option<Image<'a>> {
+        Some(Image {
+            present: Some(partial.1),
+            datum: &partial.0,
+        })
+    }
+
+    #[test]
+    fn what_lacks_columns_is_known_by_its_key() {
+        let before = partial(&[2], None, Some(1));
+        let after = partial(&[1], Some(2027), None);
         let mut watch = rows();
-        let partial = Image {
-            present: Some(&[2]),
-            datum: &row(1),
+        let images = [partial_image(&before), partial_image(&after)];
+        watch.touch(gtid(8), &table("t", 9), images);
+        // It takes the row to another key.
+        let (before, after) = (partial(&[2], None, Some(2)), partial(&[2], None, Some(3)));
+        let images = [partial_image(&before), partial_image(&after)];
+        watch.touch(gtid(8), &table("t", 9), images);
+        // What is gone lacks nothing.
+        let deleted = partial(&[2], None, Some(4));
+        watch.touch(gtid(8), &table("t", 9), [partial_image(&deleted), None]);
+        let left_out = watch.conclude(&open(&[])).unwrap();
+        let all: HashSet<_> = (1..=4).map(key).collect();
+        assert_eq!(left_out.keys, all);
+        assert_eq!(left_out.partial, (1..=3).map(key).collect());
+    }
+
+    #[test]
+    fn what_lacks_its_key_spoils_the_window_unless_the_snapshot_shows_it() {
+        let blind = || {
+            let mut watch = rows();
+            let image = partial(&[1], Some(2026), None);
+            watch.touch(gtid(8), &table("t", 9), [partial_image(&image), None]);
+            watch
         };
-        watch.touch(gtid(8), &table("t", 9), [Some(partial), None]);
-        assert_eq!(watch.conclude(&open(&[])), Err(Spoiled::PartialImage));
+        assert_eq!(blind().conclude(&open(&[])), Err(Spoiled::PartialImage));
+        assert!(blind().conclude(&open(&[8])).is_ok());
     }
 
     #[test]

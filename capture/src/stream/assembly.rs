@@ -23,8 +23,8 @@ use binferry_schemas::{
     fingerprint::Fingerprint,
     gtid::{Gtid, GtidSet},
     record::{
-        Body, Change, Changes, ChangesBuffer, Counts, Ddl, DdlEffect, ForeignKeys, TableRef,
-        Transaction, WriteSet,
+        Body, Change, Changes, ChangesBuffer, Counts, Ddl, ForeignKeys, TableRef, Transaction,
+        WriteSet,
     },
 };
 use binferry_transport::{log::Log, session::Session};
@@ -168,7 +168,12 @@ impl Assembly {
 
     /// For a heartbeat.
     pub fn counts(&self) -> Counts {
-        counters::counts(self.since_us, &self.counters, &self.events)
+        counters::counts(
+            self.since_us,
+            &self.counters,
+            &self.events,
+            self.desk.copied_rows(),
+        )
     }
 
     pub fn file(&self) -> &str {
@@ -661,9 +666,13 @@ impl Assembly {
                 };
                 for change in newest.iter() {
                     let change = change.map_err(|_| StreamError::Encoded)?;
-                    let images = [change.before, change.after];
-                    self.desk
-                        .touch(open.transaction.gtid, &mapped.reference, images);
+                    self.desk.touch(
+                        open.transaction.gtid,
+                        &mapped.reference,
+                        plan.schema(),
+                        [change.before, change.after],
+                        session,
+                    )?;
                 }
             }
             if open.changes.len() > self.limit {
@@ -743,9 +752,9 @@ impl Assembly {
                 }
                 let gtid = open.transaction.gtid;
                 self.desk.definition(gtid, concern.effect, &concern.tables);
-                if concern.effect == DdlEffect::Rename {
-                    self.desk.renamed(&concern.tables, session).await?;
-                }
+                self.desk
+                    .renamed(concern.effect, &concern.tables, session)
+                    .await?;
                 if let Some((database, table)) = &definition.like {
                     let fold = |name: &str| self.filter.fold(name).into_owned();
                     let like = (fold(database), fold(table));

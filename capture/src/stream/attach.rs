@@ -24,7 +24,11 @@ use crate::{
     error::{CaptureError, Permanent},
     preflight::{self, Severity, SourceFacts, Wanted},
     retry::{Verdict, verdict},
-    snapshot::{self, error::SnapshotError},
+    snapshot::{
+        self,
+        error::SnapshotError,
+        request::{self, Widening},
+    },
 };
 
 /// How long, and how often, a transaction that only the log has is looked for at the source.
@@ -79,8 +83,13 @@ pub async fn attach(
         },
         ..options.clone()
     };
+    let before = tail_state(log.as_ref()).await?;
+    let (widened, settled) = widened(options, &before, log, connection).await?;
+    let options = &widened;
+    let job = job(options, &before, connection)?;
     let wanted = Wanted {
         tables: &options.filter,
+        copy: job.is_some(),
     };
     let findings = preflight::check(connection, &wanted).await?;
     preflight::refuse(&findings)?;
@@ -92,7 +101,6 @@ pub async fn attach(
     }
     let server = connection.server().to_owned();
 
-    let before = tail_state(log.as_ref()).await?;
     let facts = facts(connection, &before.set).await?;
     let base = match before.sites.is_empty() {
         true => {
@@ -110,7 +118,6 @@ pub async fn attach(
         choose_server_id(connection, options.server_id, log.id()).await?,
         log.id(),
     );
-    let job = job(options, &before, connection)?;
     let start = Start {
         site: options.site.clone(),
         server: facts.server_uuid,
@@ -120,6 +127,12 @@ pub async fn attach(
         job,
     };
     let session = Session::start(log.clone(), start, options.session).await?;
+    for (id, text) in settled {
+        match text {
+            Some(text) => log.request(id, &text).await?,
+            None => log.answered(id).await?,
+        }
+    }
     let state = session.state();
     let again = self::facts(connection, &state.set).await?;
     let mut fits = semi_sync::committed(connection, &again, &state.set).await;
@@ -183,6 +196,60 @@ async fn source_settings(
         system_time_zone: text("zone"),
     };
     Ok((text("folds") != "0", settings))
+}
+
+/// With the tables that requests beside the log have added, or ask for now; and what becomes of the requests once the log has the `Start`.
+async fn widened(
+    options: &CaptureOptions,
+    before: &FoldState,
+    log: &Arc<dyn Log>,
+    connection: &mut Connection,
+) -> Result<(CaptureOptions, Vec<(Uuid, Option<String>)>), CaptureError> {
+    let mut options = options.clone();
+    let site = before.sites.iter().find(|site| site.site == options.site);
+    let requests = log.requests().await?;
+    let Some(site) = site.filter(|_| !requests.is_empty()) else {
+        return Ok((options, Vec::new()));
+    };
+    if connection.is_mariadb() {
+        warn!(
+            "requests for copies are taken away: tables are copied out of MySQL servers only for now"
+        );
+        let all = requests.into_iter().map(|(id, _)| (id, None));
+        return Ok((options, all.collect()));
+    }
+    let mut fit = Vec::with_capacity(requests.len());
+    for (id, text) in requests {
+        let refused = match request::Request::parse(&text) {
+            Some(request::Request::Copy { tables, .. }) => {
+                snapshot::is_refused(connection, log, id, &tables).await?
+            }
+            _ => false,
+        };
+        if !refused {
+            fit.push((id, text));
+        }
+    }
+    let requests = fit;
+    let logged = site.filter.parse::<TableFilter>().ok();
+    let Widening {
+        filter,
+        settled,
+        asked,
+    } = request::widen(&options.filter, logged.as_ref(), &requests);
+    if filter != options.filter {
+        warn!(tables = %filter, "with tables that `binferry snapshot` has added; put them into --tables");
+    }
+    // What is asked for, and nothing else, may be more than the log has.
+    let covered = logged.and_then(|logged| {
+        let mut asked = asked.iter();
+        asked.try_fold(logged, |logged, more| logged.widened(more))
+    });
+    if !asked.is_empty() && covered.is_some_and(|covered| filter.within(&covered)) {
+        options.from = Some(From::Snapshot);
+    }
+    options.filter = filter;
+    Ok((options, settled))
 }
 
 /// The tables that a first start with `--from snapshot` copies, or one with more tables than the log has.

@@ -161,7 +161,7 @@ impl Fault for StreamError {
             }
             Self::FromUnknown { .. } => "give a GTID set of this source, as @@gtid_executed prints it".into(),
             Self::FromPurged { .. } => "make a newer copy of the data, and give the GTID set that it holds".into(),
-            Self::FilterWidened { .. } => "start a new log for the wider set of tables, or leave --tables as it was".into(),
+            Self::FilterWidened { .. } => "have the tables added, which copies them: binferry snapshot --tables …; or start a new log for the wider set of tables, or leave --tables as it was".into(),
             Self::OtherSite { .. } => "give the --site that the log has, or another log".into(),
             Self::OtherHistory { .. } => {
                 "after RESET BINARY LOGS AND GTIDS (or a restored copy of the server) start with a new log and a new copy of the data".into()

@@ -52,7 +52,7 @@ use crate::{
 };
 use assembly::{Assembly, Counters, Progressed, SourceSettings};
 
-use crate::snapshot::{self, CopyOptions, CopyProgress, desk::Received};
+use crate::snapshot::{self, CopyOptions, CopyProgress, desk::Received, error::SnapshotError};
 use events::{Events, Filled};
 
 pub use attach_files::compare_with;
@@ -111,10 +111,14 @@ pub struct Progress {
     pub stall: Option<Stall>,
     /// Tables that are being copied.
     pub copies: Vec<CopyProgress>,
+    /// Why nothing is copied now.
+    pub copies_wait: Option<String>,
 }
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(500);
+/// Copies that are begun anew because of a row that may have been missed, before that is an error.
+const BEGUN_ANEW: u32 = 20;
 /// Events between two looks at the clock and at the token, while a backlog is read.
 const LOOK_EVERY: u32 = 4096;
 
@@ -127,13 +131,30 @@ pub async fn capture(
 ) -> Result<GtidSet, CaptureError> {
     let mut pauses = backoff();
     let mut failing_since: Option<Instant> = None;
+    let (mut again, mut begun_anew) = (Vec::new(), 0);
     loop {
         let before = (progress.borrow().connects, progress.borrow().bytes);
-        let error = match attempt(options, &log, cancel, progress).await {
+        let error = match attempt(options, &log, cancel, progress, &again).await {
             Ok(set) => return Ok(set),
             Err(error) => error,
         };
-        progress.send_modify(|p| (p.connected, p.stall) = (false, None));
+        progress.send_modify(|p| {
+            (p.connected, p.stall, p.copies_wait) = (false, None, None);
+            p.copies.clear();
+        });
+        again.clear();
+        if let CaptureError::Snapshot(SnapshotError::Widened) = &error {
+            continue;
+        }
+        // Nothing of the transaction counts, and the log is told of it first.
+        if let CaptureError::Snapshot(SnapshotError::Moved { database, table }) = &error
+            && begun_anew < BEGUN_ANEW
+        {
+            begun_anew += 1;
+            warn!(reason = %error, "copying the table once more");
+            again.push((database.clone(), table.clone()));
+            continue;
+        }
         if verdict(&error) == Verdict::Stop {
             return Err(error);
         }
@@ -167,6 +188,7 @@ async fn attempt(
     log: &Arc<dyn Log>,
     cancel: &CancellationToken,
     progress: &watch::Sender<Progress>,
+    again: &[snapshot::Name],
 ) -> Result<GtidSet, CaptureError> {
     let server = match &options.source {
         SourceAddress::Server(server) => server,
@@ -181,6 +203,7 @@ async fn attempt(
                 cancel,
                 progress,
                 copies: None,
+                again: &[],
             };
             let carried = carrying.carry(attached.files, attached.session).await?;
             return Ok(carried.held);
@@ -208,6 +231,7 @@ async fn attempt(
         cancel,
         progress,
         copies,
+        again,
     };
     let carried = carrying.carry(dump, attached.session).await?;
     let (file, position) = {
@@ -235,6 +259,8 @@ struct Carrying<'a> {
     progress: &'a watch::Sender<Progress>,
     /// The server out of which tables are copied.
     copies: Option<(&'a Address, Uuid)>,
+    /// Tables that are to be copied once more.
+    again: &'a [snapshot::Name],
 }
 
 /// What an attempt has come to.
@@ -265,6 +291,9 @@ impl Carrying<'_> {
                 let stall = session.stall();
                 let mut assembly = Assembly::new(self.filter.clone(), self.log.record_bytes())
                     .with_settings(self.settings.clone());
+                for name in self.again {
+                    snapshot::desk::want(std::slice::from_ref(name), &mut session).await?;
+                }
                 let copying = self.copying(&session, &mut assembly);
                 tokio::select! {
                     biased;
@@ -300,6 +329,7 @@ impl Carrying<'_> {
                 options: self.options.copy,
                 jobs: site.map(|site| site.jobs.clone()).unwrap_or_default(),
                 copies: site.map(|site| site.copies.clone()).unwrap_or_default(),
+                cancel: self.cancel.clone(),
             };
             snapshot::begin(beginning, self.log.clone(), self.progress, assembly.desk())
         });
@@ -351,7 +381,7 @@ impl Carrying<'_> {
             .until
             .as_ref()
             .map(|until| until.subtract(&session.state().set));
-        if missing.as_ref().is_some_and(GtidSet::is_empty) && !is_copying(session) {
+        if missing.as_ref().is_some_and(GtidSet::is_empty) && !is_copying(session, assembly) {
             return Ok(false);
         }
         let mut tick = interval(TICK);
@@ -368,7 +398,7 @@ impl Carrying<'_> {
                     if let Progressed::Transaction(gtid) = progressed {
                         missing.pass(&gtid);
                     }
-                    if missing.is_empty() && !is_copying(session) {
+                    if missing.is_empty() && !is_copying(session, assembly) {
                         session.flush().await?;
                         session.tell(assembly.counts());
                         report(assembly, events.extent(), progress, false);
@@ -377,8 +407,9 @@ impl Carrying<'_> {
                 }
                 if assembly.is_due() {
                     assembly.serve(Received::NOTHING, session).await?;
-                    if !self.hold(assembly, session, &mut tick).await? {
-                        return Ok(false);
+                    if cancel.is_cancelled() || !self.hold(assembly, session, &mut tick).await? {
+                        session.tell(assembly.counts());
+                        return Ok(assembly.is_open());
                     }
                 }
                 if copies_due && !assembly.is_open() {
@@ -414,6 +445,12 @@ impl Carrying<'_> {
                     received = assembly.desk().wait(), if !assembly.is_open() => {
                         assembly.serve(received, session).await?;
                         session.flush().await?;
+                        let through = missing.as_ref().is_some_and(GtidSet::is_empty)
+                            && !is_copying(session, assembly);
+                        if through || cancel.is_cancelled() {
+                            session.tell(assembly.counts());
+                            return Ok(false);
+                        }
                     }
                     _ = tick.tick() => {
                         session.tell(assembly.counts());
@@ -421,7 +458,7 @@ impl Carrying<'_> {
                         assembly.copy_old(log, session).await?;
                         if missing.as_ref().is_some_and(GtidSet::is_empty)
                             && !assembly.is_open()
-                            && !is_copying(session)
+                            && !is_copying(session, assembly)
                         {
                             return Ok(false);
                         }
@@ -443,7 +480,10 @@ impl Carrying<'_> {
 }
 
 /// Whether the log lacks rows of tables that are to be copied.
-fn is_copying(session: &Session) -> bool {
+fn is_copying(session: &Session, assembly: &mut Assembly) -> bool {
+    if assembly.desk().is_preparing() {
+        return true;
+    }
     let mut sites = session.state().sites.iter();
     sites.any(|site| !site.jobs.is_empty() || !site.copies.is_empty())
 }

@@ -11,9 +11,15 @@ use super::{address, root, server};
 async fn findings(address: &Address) -> Vec<Finding> {
     let tables = TableFilter::default();
     let mut connection = Connection::open(address).await.unwrap();
-    check(&mut connection, &Wanted { tables: &tables })
-        .await
-        .unwrap()
+    check(
+        &mut connection,
+        &Wanted {
+            tables: &tables,
+            copy: false,
+        },
+    )
+    .await
+    .unwrap()
 }
 
 async fn subjects(address: &Address, severity: Severity) -> Vec<String> {

@@ -55,6 +55,15 @@ pub enum Over {
 
 impl Over {
     pub const ALL: [Self; 3] = [Self::Nothing, Self::Remove, Self::Repair];
+
+    /// As in `schemas/binferry.avsc`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Remove => "remove",
+            Self::Repair => "repair",
+        }
+    }
 }
 
 /// A step of a job, or of one table's copy.

@@ -45,6 +45,8 @@ pub struct Model {
     pub named: BTreeMap<Name, BTreeSet<u64>>,
     pub snapshot_rows: u64,
     pub left_out: u64,
+    /// Keys that were left out of ranges, in them or not.
+    pub in_question: u64,
     pub begun: u64,
     pub given_up: u64,
     pub jobs_done: u64,
@@ -185,6 +187,9 @@ impl Model {
             let table = self.tables.get_mut(&name).context("rows of no copy")?;
             ensure!(table.copying == Some(head.copy), "rows of another copy");
             ensure!(head.chunk == table.next_chunk, "a range out of order");
+            if n == 0 {
+                self.in_question += rows.left_out.len() as u64;
+            }
             if n == 0 && !table.key.is_empty() {
                 ensure!(rows.lower == table.upper, "a gap between ranges");
             }

@@ -77,7 +77,12 @@ impl EventCounts {
 }
 
 /// As a heartbeat states them; docs/records.md lists the names. What is 0 is left out.
-pub(super) fn counts(since_us: u64, counters: &Counters, events: &EventCounts) -> Counts {
+pub(super) fn counts(
+    since_us: u64,
+    counters: &Counters,
+    events: &EventCounts,
+    copied_rows: u64,
+) -> Counts {
     let mut counts: BTreeMap<String, u64> = [
         ("transactions.seen", counters.transactions),
         ("transactions.written", counters.transactions_written),
@@ -86,6 +91,7 @@ pub(super) fn counts(since_us: u64, counters: &Counters, events: &EventCounts) -
         ("rows.update", counters.updated),
         ("rows.delete", counters.deleted),
         ("row_events.filtered", counters.row_events_filtered),
+        ("rows.copied", copied_rows),
         ("statements.seen", counters.statements),
         ("statements.written", counters.statements_written),
         ("xa.prepared", counters.xa_prepared),

@@ -6,6 +6,7 @@
 //! the original: readers drop it.
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -13,6 +14,7 @@ use std::{
 use binferry_schemas::{
     gtid::Gtid,
     record::{Body, Prepared, Record, Transaction, WriteSet, XaEnd, XaPrepared, Xid},
+    row::RowSchema,
 };
 use binferry_transport::{error::LogError, log::Log, session::Session, strangers::head_of};
 
@@ -238,7 +240,7 @@ async fn again(
             }
             changes |= write_set.changes.count > 0;
             if let Again::Commit(of, desk) = &mut what {
-                touch(of.gtid, &write_set, desk)?;
+                touch(of.gtid, &write_set, desk, log, session).await?;
             }
             newest = Some((header.incarnation, header.sequence));
             session
@@ -256,10 +258,17 @@ async fn again(
 }
 
 /// The keys of an XA transaction count where it commits, wherever it was prepared.
-fn touch(gtid: Gtid, write_set: &WriteSet<'_>, desk: &mut Desk) -> Result<(), StreamError> {
+async fn touch(
+    gtid: Gtid,
+    write_set: &WriteSet<'_>,
+    desk: &mut Desk,
+    log: &Arc<dyn Log>,
+    session: &Session,
+) -> Result<(), CaptureError> {
     if !desk.is_watching() {
         return Ok(());
     }
+    let mut schemas: HashMap<u32, RowSchema> = HashMap::new();
     let mut cut = false;
     for change in &write_set.changes {
         let change = change.map_err(|_| StreamError::Encoded)?;
@@ -267,11 +276,25 @@ fn touch(gtid: Gtid, write_set: &WriteSet<'_>, desk: &mut Desk) -> Result<(), St
             continue;
         };
         // Its fragments may lie in several chunks.
-        match change.more || cut {
-            true => desk.touch_blindly(gtid, table),
-            false => desk.touch(gtid, table, [change.before, change.after]),
-        }
+        let whole = !change.more && !cut;
         cut = change.more;
+        let images = [change.before, change.after];
+        if !desk.is_copying(table) {
+            continue;
+        }
+        if !whole {
+            desk.touch_blindly(gtid, table, images, session)?;
+            continue;
+        }
+        let schema = match schemas.entry(change.table) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let text = log.schema(table.schema).await?;
+                let schema = text.and_then(|text| RowSchema::from_avro(&text).ok());
+                entry.insert(schema.ok_or(StreamError::Encoded)?)
+            }
+        };
+        desk.touch(gtid, table, schema, images, session)?;
     }
     Ok(())
 }
