@@ -324,6 +324,13 @@ impl Desk {
         keys.is_none_or(|[before, after]| before != after)
     }
 
+    /// None of the transaction's changes are in the log: it was prepared (XA), or taken back.
+    pub(crate) fn forget(&mut self, gtid: Gtid) {
+        for watch in self.watches.values_mut() {
+            watch.forget(gtid);
+        }
+    }
+
     /// Only of such tables are there windows, but for those of definitions.
     pub(crate) fn is_copying(&self, table: &TableRef) -> bool {
         let name = (table.database.clone(), table.table.clone());

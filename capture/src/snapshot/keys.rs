@@ -46,13 +46,7 @@ impl KeyLayout {
         self.columns.is_empty()
     }
 
-    /// The key's datums, one behind the other; `None` for bytes that are no datum of the schema.
-    pub fn of(&self, datum: &[u8]) -> Option<Box<[u8]>> {
-        let mut key = Vec::new();
-        self.put(&mut key, datum).then(|| key.into())
-    }
-
-    /// Appends it to `out`; false for bytes that are no datum of the schema. What lies behind the key's columns is not looked at.
+    /// Appends the key's datums, one behind the other; false for bytes that are no datum of the schema. What lies behind the key's columns is not looked at.
     pub fn put(&self, out: &mut Vec<u8>, datum: &[u8]) -> bool {
         self.try_put(out, datum).is_some()
     }
@@ -176,8 +170,10 @@ mod tests {
             (vec![2, 0], &[30, 10]),
         ] {
             let layout = KeyLayout::by(schema.clone(), Fingerprint(1), columns);
-            assert_eq!(layout.of(&row).as_deref(), Some(&*datum_of(key)));
-            assert_eq!(layout.of(&row[..1]), None);
+            let mut found = Vec::new();
+            assert!(layout.put(&mut found, &row));
+            assert_eq!(found, datum_of(key));
+            assert!(!layout.put(&mut found, &row[..1]));
         }
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Watch {
     touched: Vec<Gtid>,
     /// Transactions that touched keys of which it can't be told which.
     blind: Vec<Gtid>,
+    /// Transactions of which nothing is in the log: what they touched is as if they had not been.
+    void: Vec<Gtid>,
     keys: HashMap<Box<[u8]>, Touch>,
     bytes: usize,
 }
@@ -79,6 +81,7 @@ impl Watch {
             definitions: Vec::new(),
             touched: Vec::new(),
             blind: Vec::new(),
+            void: Vec::new(),
             keys: HashMap::new(),
             bytes: 0,
         }
@@ -103,7 +106,7 @@ impl Watch {
 
     /// The keys that are to be left out, given the open set; or why nothing can be logged.
     pub fn conclude(self, open: &GtidSet) -> Result<LeftOut, Spoiled> {
-        let outside = |gtid: &Gtid| !open.contains(gtid);
+        let outside = |gtid: &Gtid| !open.contains(gtid) && !self.void.contains(gtid);
         let spoiled = match &self.what {
             // What was read may lack these.
             What::Definitions if self.definitions.iter().any(outside) => Some(Spoiled::Definition),
@@ -129,6 +132,11 @@ impl Watch {
             }
         }
         Ok(left_out)
+    }
+
+    /// The transaction was prepared (XA), or is taken back: the log has none of its changes now.
+    pub fn forget(&mut self, gtid: Gtid) {
+        self.void.push(gtid);
     }
 
     fn is_about(&self, table: &TableRef) -> bool {
@@ -269,7 +277,9 @@ mod tests {
     }
 
     fn key(id: i64) -> Box<[u8]> {
-        layout().of(&row(id)).unwrap()
+        let mut key = Vec::new();
+        assert!(layout().put(&mut key, &row(id)));
+        key.into()
     }
 
     #[test]
@@ -358,6 +368,17 @@ mod tests {
         let all: HashSet<_> = (1..=4).map(key).collect();
         assert_eq!(left_out.keys, all);
         assert_eq!(left_out.partial, (1..=3).map(key).collect());
+    }
+
+    #[test]
+    fn what_is_only_prepared_leaves_nothing_out() {
+        let mut watch = rows();
+        watch.touch(gtid(8), &table("t", 9), [image(&row(1)), None]);
+        watch.touch(gtid(9), &table("t", 9), [image(&row(2)), None]);
+        // Rolled back later, the row would be nowhere.
+        watch.forget(gtid(8));
+        let left_out = watch.conclude(&open(&[])).unwrap();
+        assert_eq!(left_out.keys, HashSet::from([key(2)]));
     }
 
     #[test]

@@ -79,6 +79,8 @@ impl Assembly {
             return Err(self.outside("an XA PREPARE"));
         };
         open.transaction.last = true;
+        // Its keys count at its XA COMMIT; after an XA ROLLBACK, nothing has touched them.
+        self.desk.forget(open.transaction.gtid);
         let body = Body::XaPrepared(XaPrepared {
             xid: event.xid,
             at_us: now_us(),
