@@ -138,7 +138,8 @@ pub struct Options {
     /// Which tables: 'shop.*,!shop.tmp_*' [default: all but the server's own].
     #[arg(long, value_name = "PATTERNS")]
     pub tables: Option<String>,
-    /// Where a first start begins: earliest, now, or a GTID set that the target already holds.
+    /// Where a first start begins: snapshot copies the tables that are there; earliest, now, or a GTID set that the target already holds.
+    /// [default: snapshot, from a MySQL server.]
     #[arg(long, value_name = "snapshot|earliest|now|GTIDSET")]
     pub from: Option<String>,
     /// Stop, cleanly, when everything up to there is through.

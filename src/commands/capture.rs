@@ -68,6 +68,7 @@ pub fn options(options: &Options, until: Option<GtidSet>) -> Result<CaptureOptio
             Place::Now => From::Now,
             Place::Set(set) => From::Set(set),
         }),
+        no_copy: false,
         copy: options.copy()?,
         until,
         heartbeat: HEARTBEAT,

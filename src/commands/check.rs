@@ -2,6 +2,7 @@
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
+use binferry_apply::Gtids;
 use binferry_capture::{client::Connection, preflight::Wanted};
 use binferry_schemas::{
     filter::TableFilter,
@@ -12,7 +13,7 @@ use binferry_transport::kafka::KafkaLog;
 use serde_json::json;
 
 use crate::{
-    cli::{LogPlace, Options},
+    cli::{LogPlace, Options, Place},
     failure::{Failure, NO},
 };
 
@@ -25,13 +26,18 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     let filter = options.filter()?;
     let mut all: Vec<(&str, Finding)> = Vec::new();
+    let mut copies = match options.from()? {
+        Some(place) => place == Place::Snapshot,
+        None => is_first_start(options).await?,
+    };
     if options.source.is_some() {
         let findings = match options.source()? {
             SourceAddress::Server(server) => {
                 let mut connection = Connection::open(&server).await?;
+                copies = copies && !connection.is_mariadb();
                 let wanted = Wanted {
                     tables: &filter,
-                    copy: options.from.as_deref() == Some("snapshot"),
+                    copy: copies,
                 };
                 let findings = binferry_capture::preflight::check(&mut connection, &wanted).await?;
                 connection.close().await;
@@ -47,9 +53,7 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
             tables: &filter,
             triggers: triggers.as_ref(),
             gtids: options.gtids()?,
-            copy: (options.from.as_deref() == Some("snapshot"))
-                .then(|| options.copy_into())
-                .transpose()?,
+            copy: copies.then(|| options.copy_into()).transpose()?,
             ddl: options.ddl(),
         };
         let findings = binferry_apply::preflight(&options.target()?, &wanted).await;
@@ -81,6 +85,30 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Without --from: would a start copy the tables? Not where the log or the stream at the target has begun.
+async fn is_first_start(options: &Options) -> Result<bool, Failure> {
+    if options.source.is_none() || options.gtids()? == Gtids::Preserve {
+        return Ok(false);
+    }
+    if let SourceAddress::Files(_) = options.source()? {
+        return Ok(false);
+    }
+    // What can't be reached is told by the checks themselves.
+    if options.target.is_some()
+        && let Ok(Some(_)) =
+            binferry_apply::read_progress(&options.target()?, &options.stream()).await
+    {
+        return Ok(false);
+    }
+    if options.log.is_some()
+        && let Ok(log) = super::open_log(options).await
+    {
+        let state = binferry_transport::resume::tail_state(log.as_ref()).await?;
+        return Ok(state.sites.is_empty());
+    }
+    Ok(true)
 }
 
 /// What the files hold comes first, then what speaks against them.

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use binferry_apply::Until;
+use binferry_apply::{Gtids, IntoTables, Until};
+use binferry_capture::stream;
 use binferry_schemas::source::SourceAddress;
 use binferry_transport::resume::tail_state;
 use indicatif::MultiProgress;
@@ -27,10 +28,20 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
     let until = capture::until(&options).await?;
     // The capture knows where to stop: what the log holds then is what is left to apply.
     let ends = until.is_some() || matches!(options.source()?, SourceAddress::Files(_));
-    let capturing = capture::options(&options, until)?;
+    let mut capturing = capture::options(&options, until)?;
+    // What the source did before would be a hole in the target's GTIDs, and the applier refuses it.
+    capturing.no_copy = options.gtids()? == Gtids::Preserve;
     let Some(log) = super::unless_stopped(&cancel, super::create_log(&options)).await? else {
         return Ok(ExitCode::SUCCESS);
     };
+    if stream::copies_first(&capturing, log.as_ref()).await?
+        && options.copy_into()? == IntoTables::Empty
+        && binferry_apply::read_progress(&options.target()?, &options.stream())
+            .await?
+            .is_none()
+    {
+        binferry_apply::refuse_rows(&options.target()?, &capturing.filter).await?;
+    }
 
     // The first stage to fail stops the other one; both drain.
     let through = cancel.child_token();

@@ -30,6 +30,9 @@ pub fn users(source: &MySql, target: &MySql, database: &str) -> Result<()> {
     Ok(())
 }
 
+/// No `--from`.
+pub const BY_DEFAULT: &str = "default";
+
 /// A folder with a log, and how to call the program on it.
 pub struct Pipeline {
     pub folder: TempDir,
@@ -94,7 +97,7 @@ impl Pipeline {
         if matches!(name, "run" | "capture" | "check") {
             command.args(["--source", &self.source, "--tables", &self.tables]);
         }
-        if matches!(name, "run" | "capture") {
+        if matches!(name, "run" | "capture" | "check") && self.from != BY_DEFAULT {
             command.args([
                 "--from",
                 if self.from.is_empty() {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use binferry_servers::{MySql, database, pair};
 
 use crate::{
-    binferry::{Pipeline, SOURCE_USER, TARGET_USER, eventually, executed},
+    binferry::{
+        BY_DEFAULT, Pipeline, SOURCE_USER, TARGET_USER, done, eventually, executed, refused,
+    },
     judge,
     load::{Load, prepare},
 };
@@ -164,5 +166,61 @@ fn definitions_reach_tables_that_are_not_there_yet() -> Result<()> {
         judge::same_definitions(source, target, name)?;
         judge::equal(source, target, name)?;
     }
+    Ok(())
+}
+
+/// Without `--from` a first start copies; an existing log goes on, and a target with rows is left alone.
+#[test]
+fn a_first_start_copies_by_default() -> Result<()> {
+    let pair = pair()?;
+    let (source, target) = (&pair.source, &pair.target);
+    let database = database([source, target], "first")?;
+    let first = format!(
+        "USE `{database}`; CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1), (2)"
+    );
+    source.sql(&first)?;
+    target.sql(&first)?;
+    let pipeline = Pipeline {
+        from: BY_DEFAULT.to_owned(),
+        ddl: "apply",
+        ..Pipeline::new(source, target, &database)?
+    };
+    source.sql(&format!(
+        "GRANT SELECT ON `{database}`.* TO {SOURCE_USER}@'%'"
+    ))?;
+    target.sql(&format!(
+        "GRANT CREATE, ALTER, INDEX, REFERENCES, DROP ON `{database}`.* TO {TARGET_USER}@'%'"
+    ))?;
+    let until_now = || {
+        let mut command = pipeline.command("run");
+        command.args(["--until", "now"]);
+        command
+    };
+    refused(&mut until_now(), 3, &["not empty", "--into existing"])?;
+    target.sql(&format!("DROP DATABASE `{database}`"))?;
+    done(&mut until_now())?;
+    judge::equal(source, target, &database)?;
+    source.sql(&format!("INSERT INTO `{database}`.t VALUES (3)"))?;
+    done(&mut until_now())?;
+    judge::equal(source, target, &database)?;
+    // A log that began otherwise copies nothing later.
+    let other = Pipeline {
+        stream: format!("{database}_2"),
+        from: executed(source)?,
+        ..Pipeline::new(source, target, &database)?
+    };
+    other.catch_up()?;
+    let other = Pipeline {
+        from: BY_DEFAULT.to_owned(),
+        ..other
+    };
+    source.sql(&format!("INSERT INTO `{database}`.t VALUES (4)"))?;
+    done(&mut until_now())?;
+    done(other.command("capture").args(["--until", "now"]))?;
+    ensure!(
+        other.tail()?.iter().all(|line| line["after"]["id"] == 4),
+        "{:?}",
+        other.tail()?
+    );
     Ok(())
 }

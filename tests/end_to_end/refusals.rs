@@ -253,10 +253,11 @@ fn histories_that_do_not_fit() -> Result<()> {
         3,
         &[&format!("{uuid}:{next}-{}", next + 1), "purged"],
     )?;
+    // Where nothing may be copied, a beginning is not guessed.
     refused(
-        program("capture")
-            .args(["--source", &pipeline.source])
-            .arg("--log")
+        program("run")
+            .args(["--source", &pipeline.source, "--target", &pipeline.target])
+            .args(["--gtid", "preserve", "--log"])
             .arg(pipeline.folder.path().join("new")),
         2,
         &["--from"],

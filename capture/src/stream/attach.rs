@@ -76,10 +76,18 @@ pub async fn attach(
     cancel: &CancellationToken,
 ) -> Result<Option<Attached>, CaptureError> {
     let (folds, settings) = source_settings(connection).await?;
+    let before = tail_state(log.as_ref()).await?;
+    let is_first = before.sites.is_empty();
     let options = &CaptureOptions {
         filter: match folds {
             true => options.filter.folded(),
             false => options.filter.clone(),
+        },
+        from: match &options.from {
+            None if is_first && !options.no_copy && !connection.is_mariadb() => {
+                Some(From::Snapshot)
+            }
+            given => given.clone(),
         },
         ..options.clone()
     };
@@ -102,7 +110,7 @@ pub async fn attach(
     let server = connection.server().to_owned();
 
     let facts = facts(connection, &before.set).await?;
-    let base = match before.sites.is_empty() {
+    let base = match is_first {
         true => {
             if let Some(From::Now | From::Snapshot) = options.from {
                 nothing_prepared(connection).await?;

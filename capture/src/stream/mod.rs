@@ -78,8 +78,11 @@ pub struct CaptureOptions {
     pub site: String,
     pub server_id: Option<u32>,
     pub filter: TableFilter,
-    /// For a first start only.
+    /// For a first start only. Without it the tables of a MySQL server are copied; elsewhere it begins where nothing is left out, or not
+    /// at all.
     pub from: Option<From>,
+    /// Without [`from`](Self::from), too, nothing is copied: who reads the log has no use for it.
+    pub no_copy: bool,
     /// How tables are copied.
     pub copy: CopyOptions,
     /// End when the log holds all of it.
@@ -536,6 +539,21 @@ fn report(
         };
         true
     });
+}
+
+/// Whether a capture with these options would begin the log with a copy of the tables, if the source is a MySQL.
+pub async fn copies_first(options: &CaptureOptions, log: &dyn Log) -> Result<bool, CaptureError> {
+    let wanted = match &options.from {
+        None => !options.no_copy,
+        Some(from) => *from == From::Snapshot,
+    };
+    let is_server = matches!(options.source, SourceAddress::Server(_));
+    Ok(wanted
+        && is_server
+        && binferry_transport::resume::tail_state(log)
+            .await?
+            .sites
+            .is_empty())
 }
 
 /// What the source has executed, for `--until now`; tried again like a capture.
