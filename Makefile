@@ -1,7 +1,7 @@
 # Everything a newcomer needs: `make demo` and `make test`. See CONTRIBUTING.md.
 CARGO ?= cargo
 
-.PHONY: demo test bench soak fuzz lint strangers compose preflight preflight-kafka
+.PHONY: demo test bench soak histories fuzz lint strangers compose preflight preflight-kafka
 
 demo: preflight ## a source, a target, a mixed load, kills; then the proof that both are equal
 	$(CARGO) build --release --locked -p binferry -p binferry-demo
@@ -14,10 +14,14 @@ bench: preflight preflight-kafka ## figures against the limits and the peers, as
 	$(CARGO) build --release --locked -p binferry -p binferry-bench
 	target/release/binferry-bench
 
-soak: preflight ## KILLS=60 SIGKILLs at random moments of a load of SECONDS=300; BROKERS=3 puts the log in Kafka and kills its leaders too. MINUTES=10: two appliers on one target instead. SEED=N again
+soak: preflight ## KILLS=60 SIGKILLs at random moments of a load of SECONDS=300; BROKERS=3 puts the log in Kafka and kills its leaders too. MINUTES=10: two appliers on one target instead. (make histories: schema changes while tables are copied.) SEED=N again
 	$(CARGO) build --release --locked -p binferry -p binferry-demo
 	target/release/binferry-demo $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES),\
 	 --kills $(or $(KILLS),60) --seconds $(or $(SECONDS),300) $(if $(BROKERS),--kafka $(BROKERS)))
+
+histories: preflight ## HISTORIES=50 random ones of schema changes and rows, of SECONDS=20 each, while tables are copied, under kills. SEED=N again
+	BINFERRY_HISTORIES=$(or $(HISTORIES),50) BINFERRY_SECONDS=$(or $(SECONDS),20) $(if $(SEED),BINFERRY_SEED=$(SEED)) \
+	 $(CARGO) test --release --locked -p binferry --test end_to_end evolution:: -- --ignored --nocapture
 
 fuzz: preflight ## libFuzzer on every decoder, SECONDS=900 each; TARGETS="packet event"
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "missing: cargo-fuzz. cargo install --locked cargo-fuzz" >&2; exit 1; }

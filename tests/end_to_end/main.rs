@@ -5,6 +5,7 @@ mod binferry;
 mod conflicts;
 mod copied;
 mod drawn;
+mod evolution;
 mod faults;
 mod files;
 mod follow;

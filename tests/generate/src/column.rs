@@ -50,6 +50,78 @@ impl Column {
     }
 }
 
+/// A column as `information_schema.COLUMNS` shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// `varchar`
+    pub data_type: &'a str,
+    /// `varchar(20)`
+    pub column_type: &'a str,
+    pub character_set: Option<&'a str>,
+    /// Characters, or digits before the point and after it.
+    pub length: u64,
+    pub scale: u64,
+    /// Digits of a second.
+    pub fraction: u64,
+}
+
+impl Kind {
+    /// What values a column of a server takes; nothing where none is known here.
+    pub fn shown(column: Shown<'_>) -> Option<Self> {
+        use Kind::*;
+        let unsigned = column.column_type.contains("unsigned");
+        let labels = || column.column_type.matches("','").count() as u64 + 1;
+        let fraction = column.fraction as usize;
+        // Values stay short.
+        let length = column.length.clamp(1, 60);
+        let character_set = || {
+            let known = CHARACTER_SETS.iter();
+            let mut known = known.filter(|name| column.character_set == Some(name));
+            known.next().copied().unwrap_or("utf8mb4")
+        };
+        Some(match column.data_type {
+            "tinyint" => Integer { bits: 8, unsigned },
+            "smallint" => Integer { bits: 16, unsigned },
+            "mediumint" => Integer { bits: 24, unsigned },
+            "int" => Integer { bits: 32, unsigned },
+            "bigint" => Integer { bits: 64, unsigned },
+            "bit" => Bit(column.length as u32),
+            "float" => Float,
+            "double" => Double,
+            "decimal" => Decimal {
+                precision: column.length as usize,
+                scale: column.scale as usize,
+            },
+            "year" => Year,
+            "date" => Date,
+            "time" => Time(fraction),
+            "datetime" => DateTime(fraction),
+            "timestamp" => Timestamp(fraction),
+            "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => {
+                Text(length, character_set())
+            }
+            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
+                Binary(length)
+            }
+            "enum" => Enum(labels()),
+            "set" => Set(labels()),
+            "json" => Json,
+            "geometry" => Geometry,
+            "vector" => {
+                let digits = column.column_type.trim_start_matches("vector(");
+                Vector(digits.trim_end_matches(')').parse().ok()?)
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Those whose texts are drawn in a way of their own.
+const CHARACTER_SETS: [&str; 14] = [
+    "utf8mb4", "utf8mb3", "latin1", "ascii", "cp1251", "sjis", "gbk", "swe7", "ucs2", "utf16",
+    "utf32", "big5", "ujis", "gb18030",
+];
+
 /// Which servers a table can be on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Servers {

@@ -12,7 +12,7 @@ mod table;
 
 use binferry_servers::{Error, MySql};
 
-pub use column::{Column, Kind, Servers, drawn};
+pub use column::{Column, Kind, Servers, Shown, drawn};
 pub use edges::columns;
 pub use random::Random;
 pub use table::Table;
