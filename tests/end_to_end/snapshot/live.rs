@@ -128,7 +128,7 @@ fn definitions_change_in_the_middle_of_the_copy() -> Result<()> {
         &scene.database,
         &["added", "emptied", "keyed", "live"],
     );
-    let mut running = slow(&scene, 1000)?;
+    let mut running = slow(&scene, 400)?;
     begun(&scene, &mut running, &TABLES)?;
     let locks: Vec<String> = TABLES.iter().map(|name| format!("{name} WRITE")).collect();
     let statements = "
