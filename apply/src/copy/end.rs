@@ -38,8 +38,12 @@ pub async fn end(
     ledger::create_tables(&mut target.conn).await?;
     let entries = ledger::entries(&mut target.conn, stream).await?;
     let copy = copy.map(|copy| copy.to_string());
+    // A job that is done also ends what nobody goes on with: a table that went by another name before its turn came once more.
     let (ended, others): (Vec<Entry>, Vec<Entry>) =
-        (entries.into_iter()).partition(|entry| Some(&entry.copy) == copy.as_ref());
+        (entries.into_iter()).partition(|entry| match &copy {
+            Some(copy) => entry.copy == *copy,
+            None => !is_incomplete(state, &entry.table),
+        });
     let open: HashSet<TableName> = others.into_iter().map(|entry| entry.table).collect();
     let incomplete = |table: &TableName| open.contains(table) || is_incomplete(state, table);
     let mut statements: Vec<Statement> = (ended.iter())
@@ -52,6 +56,12 @@ pub async fn end(
             continue;
         };
         if incomplete(child) {
+            continue;
+        }
+        if copy.is_none() && !exists(target, child).await? {
+            statements.push(statement(|sql| {
+                ledger::put_key_removal(sql, stream, child, None);
+            }));
             continue;
         }
         let mut ready: Vec<&Pending> = Vec::new();
