@@ -12,6 +12,7 @@ use mysql_async::{Conn, prelude::Queryable};
 use super::{DdlUnit, run::stop};
 use crate::{
     connection::from_mysql,
+    copy::ledger,
     error::{ApplyError, TableName},
     render::name::quoted,
 };
@@ -119,7 +120,7 @@ fn renamed(tables: &[Table], is_absent: impl Fn(&Table) -> bool) -> Option<Part>
 }
 
 /// A table that gets another name in a database which is not there yet: it comes there with its copy, and the database with it.
-pub async fn leave(conn: &mut Conn, unit: &DdlUnit) -> Result<(), ApplyError> {
+pub async fn leave(conn: &mut Conn, stream: &str, unit: &DdlUnit) -> Result<(), ApplyError> {
     if unit.ddl.effect != DdlEffect::Rename || unit.waiting.is_empty() {
         return Ok(());
     }
@@ -134,6 +135,7 @@ pub async fn leave(conn: &mut Conn, unit: &DdlUnit) -> Result<(), ApplyError> {
     }
     for table in leaving(&unit.ddl.tables, &present, &missing) {
         if unit.waiting.contains(table) {
+            refuse_rows(conn, stream, unit, table).await?;
             tracing::info!(
                 database = table.0,
                 table = table.1,
@@ -168,7 +170,7 @@ fn leaving<'t>(
 }
 
 /// Rows that the copy brings again, also under another name: a copy that has never begun expects none.
-pub async fn empty(conn: &mut Conn, unit: &DdlUnit) -> Result<(), ApplyError> {
+pub async fn empty(conn: &mut Conn, stream: &str, unit: &DdlUnit) -> Result<(), ApplyError> {
     if unit.ddl.effect != DdlEffect::Rename {
         return Ok(());
     }
@@ -176,14 +178,50 @@ pub async fn empty(conn: &mut Conn, unit: &DdlUnit) -> Result<(), ApplyError> {
         if !exists(conn, table).await? {
             continue;
         }
-        let name = TableName {
-            database: table.0.clone(),
-            table: table.1.clone(),
-        };
+        refuse_rows(conn, stream, unit, table).await?;
+        let name = name_of(table);
         tracing::info!(table = %name, "removing the rows of a table that gets another name before it is copied");
         unchecked(conn, format!("TRUNCATE TABLE {}", text(table))).await?;
     }
     Ok(())
+}
+
+/// Rows that no copy has brought, and that none is asked to remove, are somebody's.
+async fn refuse_rows(
+    conn: &mut Conn,
+    stream: &str,
+    unit: &DdlUnit,
+    table: &Table,
+) -> Result<(), ApplyError> {
+    if unit.removed.contains(table) {
+        return Ok(());
+    }
+    let name = name_of(table);
+    let entries = ledger::entries(conn, stream).await?;
+    if (entries.iter()).any(|entry| entry.made && entry.table == name) {
+        return Ok(());
+    }
+    let row: Option<u8> = conn
+        .query_first(format!("SELECT 1 FROM {} LIMIT 1", text(table)))
+        .await
+        .map_err(|error| from_mysql(error, DOING))?;
+    match row {
+        None => Ok(()),
+        Some(_) => Err(stop(
+            unit,
+            &format!(
+                "{name} gets another name before its copy has begun, which would bring its rows again, and the target has rows in it that \
+                 may not be the copy's: empty it there (TRUNCATE) if they may go"
+            ),
+        )),
+    }
+}
+
+fn name_of((database, table): &Table) -> TableName {
+    TableName {
+        database: database.clone(),
+        table: table.clone(),
+    }
 }
 
 async fn unchecked(conn: &mut Conn, statement: String) -> Result<(), ApplyError> {

@@ -58,6 +58,8 @@ pub(crate) struct DdlUnit {
     pub ddl: Ddl,
     /// Those of its tables whose copy has not begun: they may not be there, and their rows are not complete.
     pub waiting: Vec<(String, String)>,
+    /// Those of them whose copy is to remove what the target has.
+    pub removed: Vec<(String, String)>,
     /// There are copies under way: a table that a foreign key refers to may not be there yet.
     pub copying: bool,
     /// The source's GTID, when it is to keep it.

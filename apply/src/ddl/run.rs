@@ -60,7 +60,7 @@ pub(crate) async fn run(
             let numbered = open.name.as_deref() == Some(standing.name().to_string().as_str());
             return done(executor, unit, options, numbered).await;
         }
-        absent::leave(&mut target.conn, unit).await?;
+        absent::leave(&mut target.conn, &options.stream, unit).await?;
         let words = match absent::part(&mut target.conn, unit).await? {
             Part::All => None,
             Part::Some(words) => Some(words),
@@ -73,7 +73,7 @@ pub(crate) async fn run(
                 };
             }
         };
-        absent::empty(&mut target.conn, unit).await?;
+        absent::empty(&mut target.conn, &options.stream, unit).await?;
         let owner = executor.incarnation();
         // Before anyone can see that it is open.
         takeover::hold(&mut target.conn, &owner, SESSION).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use binferry_schemas::record::{ALL_TABLES, Ddl, DdlEffect, FoldState, Offset};
+use binferry_schemas::record::{ALL_TABLES, Ddl, DdlEffect, FoldState, Offset, Over};
 use tokio::sync::oneshot;
 
 use super::{Closed, Planner, Stop};
@@ -83,16 +83,22 @@ impl Planner {
         }
         self.flush().await?;
         let (done, ran) = oneshot::channel();
-        let waiting = (ddl
+        let waiting: Vec<_> = (ddl
             .tables
             .iter()
             .filter(|table| self.awaits(table))
             .cloned())
         .collect();
         let sites = &self.fold.state().sites;
+        let removes = |(database, table): &&(String, String)| {
+            let mut jobs = sites.iter().flat_map(|site| &site.jobs);
+            jobs.any(|job| job.job.over == Over::Remove && job.awaits(database, table))
+        };
+        let removed = waiting.iter().filter(removes).cloned().collect();
         let unit = DdlUnit {
             place,
             waiting,
+            removed,
             copying: sites
                 .iter()
                 .any(|site| !site.jobs.is_empty() || !site.copies.is_empty()),

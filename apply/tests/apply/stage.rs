@@ -10,8 +10,8 @@ use binferry_schemas::{
     fingerprint::Fingerprint,
     gtid::{Gtid, GtidSet, Tag, Uuid},
     record::{
-        Body, Change, ChangesBuffer, Ddl, DdlEffect, ForeignKeys, Image, Offset, Operation, Start,
-        TableRef, Transaction, WriteSet,
+        Body, Change, ChangesBuffer, Ddl, DdlEffect, ForeignKeys, Image, Offset, Operation, Replay,
+        Start, TableRef, Transaction, WriteSet,
     },
     row::{Column, ColumnType, KeyPart, RowSchema, Width},
 };
@@ -253,6 +253,23 @@ impl Stage {
     }
 
     pub async fn ddl(&mut self, statement: &str, effect: DdlEffect, table: &str) -> Result<Gtid> {
+        self.ddl_of(statement, effect, &[table], None).await
+    }
+
+    pub async fn rename(&mut self, statement: &str, pairs: &[(&str, &str)]) -> Result<Gtid> {
+        let tables: Vec<_> = pairs.iter().flat_map(|(from, to)| [*from, *to]).collect();
+        let replay = Some(Box::default());
+        self.ddl_of(statement, DdlEffect::Rename, &tables, replay)
+            .await
+    }
+
+    async fn ddl_of(
+        &mut self,
+        statement: &str,
+        effect: DdlEffect,
+        tables: &[&str],
+        replay: Option<Box<Replay>>,
+    ) -> Result<Gtid> {
         let transaction = self.transaction();
         let gtid = transaction.gtid;
         let ddl = Ddl {
@@ -261,10 +278,12 @@ impl Stage {
             database: self.database.clone(),
             sql_mode: 0,
             collations: [255; 3],
-            time_zone: "SYSTEM".into(),
+            time_zone: "+00:00".into(),
             effect,
-            tables: vec![(self.database.clone(), table.into())],
-            replay: None,
+            tables: (tables.iter())
+                .map(|table| (self.database.clone(), (*table).to_owned()))
+                .collect(),
+            replay,
         };
         self.session().append(Body::Ddl(ddl)).await?;
         Ok(gtid)

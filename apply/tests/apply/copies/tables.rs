@@ -23,6 +23,7 @@ on_each_server! {
     answers_that_are_lost
     what_does_not_fit_is_still_a_conflict
     rows_are_repaired_range_by_range
+    rows_of_a_table_that_gets_another_name_first
 }
 
 fn row<'a>(id: i64, text: &'a str) -> Row<'a> {
@@ -507,5 +508,48 @@ async fn rows_are_repaired_range_by_range(release: Release) -> Result<()> {
         matches!(&error, ApplyError::Copy { problem, .. } if matches!(**problem, CopyProblem::Repair(_))),
         "{error}"
     );
+    Ok(())
+}
+
+/// Its copy brings its rows under the new name: what was there goes where that was asked for, and where a copy had made the table.
+async fn rows_of_a_table_that_gets_another_name_first(release: Release) -> Result<()> {
+    const THERE: &str =
+        "CREATE TABLE t (id int PRIMARY KEY, c varchar(20)); INSERT INTO t VALUES (1, 'own')";
+    for (over, is_kept) in [(Over::Nothing, true), (Over::Remove, false)] {
+        let mut stage = Stage::of(release, "c_other_name").await?;
+        stage.sql(THERE);
+        want(&mut stage, "*.*", over).await?;
+        let database = stage.database.clone();
+        stage.rename("RENAME TABLE t TO u", &[("t", "u")]).await?;
+        let mut options = stage.options();
+        options.into = IntoTables::Existing;
+        let applied = stage.apply_with(options).await;
+        let rows = |table: &str| {
+            stage.sql(&format!(
+                "SELECT GROUP_CONCAT(id, c) FROM `{database}`.{table}"
+            ))
+        };
+        if is_kept {
+            let error = applied.expect_err("somebody's rows");
+            assert!(matches!(error, ApplyError::DdlStop { .. }), "{error}");
+            assert!(error.to_string().contains("TRUNCATE"), "{error}");
+            assert_eq!(rows("t"), "1own");
+        } else {
+            applied?;
+            assert_eq!(rows("u"), "NULL");
+        }
+    }
+    // What a copy had made and filled before it was given up, by name: another is to bring it again.
+    let mut stage = Stage::of(release, "c_other_name3").await?;
+    let table = table(&stage, "t").await?;
+    let job = want(&mut stage, "*.*", Over::Nothing).await?;
+    let mut copy = begin(&mut stage, job, &table, Begin::new(CREATE, &["id"])).await?;
+    let upper = Some(copy.key_of(&row(1, "")));
+    copy.rows(&mut stage, &[row(1, "a")], upper, vec![]).await?;
+    copy.give_up(&mut stage, GivenUp::Changed).await?;
+    want(&mut stage, "*.*", Over::Nothing).await?;
+    stage.rename("RENAME TABLE t TO u", &[("t", "u")]).await?;
+    stage.apply().await?;
+    assert_eq!(stage.sql("SELECT COUNT(*) FROM u"), "0");
     Ok(())
 }
