@@ -7,7 +7,7 @@
 //! of `BINFERRY_SECONDS` each (`make histories`).
 
 mod definitions;
-mod dump;
+pub mod dump;
 mod rows;
 mod session;
 

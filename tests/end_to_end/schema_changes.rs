@@ -1,18 +1,21 @@
 //! Schema changes of the source on the target: each kind of statement, once and in its place, whatever is interrupted.
 
 mod crashes;
-mod filters;
+pub mod filters;
 mod history;
 mod mariadb;
 mod refusals;
 mod statements;
 mod tools;
 
+use std::process::Command;
+
 use anyhow::Result;
 use binferry_servers::{MySql, database, pair};
 
 use crate::{
-    binferry::{PASSWORD, Pipeline, TARGET_USER, done},
+    binferry::{PASSWORD, Pipeline, SOURCE_USER, TARGET_USER, done, refused},
+    conflicts::{skip, to_skip},
     judge,
 };
 
@@ -78,6 +81,16 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// What the source has is copied.
+    pub fn copying(mut self) -> Result<Self> {
+        self.pipeline.from = "snapshot".to_owned();
+        self.source.sql(&format!(
+            "GRANT SELECT ON `{}`.* TO {SOURCE_USER}@'%'",
+            self.database.replace('`', "``")
+        ))?;
+        Ok(self)
+    }
+
     fn uses(&self) -> String {
         format!("USE `{}`", self.database.replace('`', "``"))
     }
@@ -93,10 +106,31 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// Applies what there is.
+    pub fn carry(&self) -> Result<()> {
+        done(&mut self.until_now())
+    }
+
+    /// Is refused with exit code 3, and says all of it.
+    pub fn stops(&self, says: &[&str]) -> Result<String> {
+        refused(&mut self.until_now(), 3, says)
+    }
+
+    fn until_now(&self) -> Command {
+        let mut command = self.pipeline.command("run");
+        command.args(["--until", "now"]);
+        command
+    }
+
     /// Applies what there is; then both servers have the same tables with the same rows.
     pub fn equal(&self) -> Result<()> {
-        done(self.pipeline.command("run").args(["--until", "now"]))?;
+        self.carry()?;
         self.compared()
+    }
+
+    /// Passes what an error names.
+    pub fn skip(&self, said: &str) -> Result<()> {
+        done(&mut skip(&self.pipeline, &to_skip(said)?))
     }
 
     pub fn compared(&self) -> Result<()> {

@@ -114,6 +114,8 @@ async fn observe(connection: &mut Connection) -> Result<Observed, CaptureError> 
 
 /// The lines of SHOW GRANTS.
 async fn shown(connection: &mut Connection) -> Result<Vec<String>, CaptureError> {
+    // ANSI_QUOTES changes how names are shown.
+    connection.query("SET SESSION sql_mode = ''").await?;
     let grants = connection.query("SHOW GRANTS").await?;
     let lines = grants.rows.iter();
     Ok(lines

@@ -43,6 +43,8 @@ use crate::{
     preflight::{Flavour, Version},
 };
 
+/// A bit of `sql_mode`.
+const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
 /// Bytes that are kept for the next compressed event.
 const KEPT: usize = 1 << 20;
 
@@ -766,7 +768,11 @@ impl Assembly {
                     transaction,
                     statement: query.statement().into_owned(),
                     database: query.database().to_owned(),
-                    sql_mode: query.sql_mode(),
+                    sql_mode: match definition.rows_follow {
+                        // The server has written it anew, and escapes backslashes whatever its mode says.
+                        true => query.sql_mode() & !NO_BACKSLASH_ESCAPES,
+                        false => query.sql_mode(),
+                    },
                     collations: query.collations(),
                     time_zone: query.time_zone().to_owned(),
                     effect: concern.effect,

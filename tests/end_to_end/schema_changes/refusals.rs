@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use binferry_servers::pair;
 
 use super::{Scene, Way};
-use crate::binferry::{Pipeline, done, executed, refused};
+use crate::binferry::{Pipeline, executed, refused};
 
 /// A table that was changed by hand: the server's error, the statement, and both ways on.
 #[test]
@@ -30,16 +30,12 @@ fn a_target_that_was_changed_by_hand() -> Result<()> {
             "{statement}; INSERT INTO t (id) SELECT MAX(id) + 1 FROM t AS o"
         ))?;
         for _ in 0..2 {
-            refused(
-                scene.pipeline.command("run").args(["--until", "now"]),
-                3,
-                &[
-                    says,
-                    "the target refuses the schema change",
-                    "binferry skip --gtid",
-                    "record ",
-                ],
-            )?;
+            scene.stops(&[
+                says,
+                "the target refuses the schema change",
+                "binferry skip --gtid",
+                "record ",
+            ])?;
         }
         // As it was before the statement: it goes on.
         match by_hand {
@@ -93,27 +89,11 @@ fn what_is_not_run_elsewhere() -> Result<()> {
         if says.is_empty() {
             continue;
         }
-        let said = refused(
-            scene.pipeline.command("run").args(["--until", "now"]),
-            3,
-            &[says, "binferry skip --gtid"],
-        )?;
-        let gtid = said
-            .split("binferry skip --gtid ")
-            .nth(1)
-            .unwrap_or_default();
-        let gtid = gtid.split_whitespace().next().unwrap_or_default();
-        let mut skip = scene.pipeline.command("skip");
-        skip.args([
-            "--target",
-            &scene.pipeline.target,
-            "--stream",
-            &scene.pipeline.stream,
-        ]);
-        done(skip.args(["--gtid", gtid]))?;
+        let said = scene.stops(&[says, "binferry skip --gtid"])?;
+        scene.skip(&said)?;
     }
     // Both servers are in one zone here.
-    done(scene.pipeline.command("run").args(["--until", "now"]))?;
+    scene.carry()?;
     let zone = scene.target.value(&format!("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = '{}' AND table_name = 'z'", scene.database))?;
     ensure!(zone == "1");
     Ok(())

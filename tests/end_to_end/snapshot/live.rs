@@ -7,7 +7,7 @@ use binferry_servers::MySql;
 
 use super::history::{self, Entry};
 use crate::{
-    binferry::{Running, SOURCE_USER, done, eventually},
+    binferry::{Running, done, eventually},
     load::{Load, Random},
     schema_changes::{Scene, Way},
 };
@@ -16,13 +16,7 @@ use crate::{
 const ROWS: u32 = 600;
 
 fn scene(purpose: &str) -> Result<Scene<'static>> {
-    let mut scene = Scene::new(purpose, Way::Gtids)?;
-    scene.pipeline.from = "snapshot".to_owned();
-    scene.source.sql(&format!(
-        "GRANT SELECT ON `{}`.* TO {SOURCE_USER}@'%'",
-        scene.database
-    ))?;
-    Ok(scene)
+    Scene::new(purpose, Way::Gtids)?.copying()
 }
 
 /// A table with rows of four kilobytes, so that a range holds some two hundred.

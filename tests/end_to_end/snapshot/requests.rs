@@ -77,10 +77,7 @@ fn start(pipeline: &Pipeline) -> Result<Running> {
 }
 
 fn scene(purpose: &str) -> Result<Scene<'static>> {
-    let mut scene = Scene::new(purpose, Way::Gtids)?;
-    scene.pipeline.from = "snapshot".to_owned();
-    grant(scene.source, &scene.database)?;
-    Ok(scene)
+    Scene::new(purpose, Way::Gtids)?.copying()
 }
 
 /// What the target has is made equal in its place; what the log has not is added, and stays, whatever `--tables` says at later starts.

@@ -86,6 +86,10 @@ impl Container {
             .with_env_var(no_password, "yes")
             .with_env_var(root_host, "%")
             .with_cmd(launch.args.clone());
+        let request = match &launch.time_zone {
+            Some(zone) => request.with_env_var("TZ", zone),
+            None => request,
+        };
         let container = blocking(async { request.start().await.map_err(failed) })?;
         let file = self.folder.join(ID_FILE);
         std::fs::write(&file, container.id()).map_err(|e| Error::file("write", &file, e))?;

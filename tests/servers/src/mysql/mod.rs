@@ -45,6 +45,7 @@ pub struct Builder {
     init_args: Vec<String>,
     keyring: bool,
     copied: Option<PathBuf>,
+    time_zone: Option<String>,
 }
 
 impl Builder {
@@ -92,6 +93,12 @@ impl Builder {
         self
     }
 
+    /// Its `system_time_zone`, as the environment variable `TZ` has it (`CET-1CEST,M3.5.0,M10.5.0/3`).
+    pub fn time_zone(mut self, zone: impl Into<String>) -> Self {
+        self.time_zone = Some(zone.into());
+        self
+    }
+
     /// Starts the server and waits until it answers.
     pub fn start(self) -> Result<MySql> {
         MySql::launch(self)
@@ -103,6 +110,7 @@ impl Builder {
 struct Launch {
     port: u16,
     args: Vec<String>,
+    time_zone: Option<String>,
 }
 
 /// What differs between a process and a container. Ports are for messages.
@@ -214,7 +222,8 @@ impl MySql {
             socket: None,
             folder: None,
         };
-        if !builder.args.is_empty() || !builder.init_args.is_empty() {
+        if !builder.args.is_empty() || !builder.init_args.is_empty() || builder.time_zone.is_some()
+        {
             return Err(server.not_ours("starting with options of its own"));
         }
         let id = server.value("SELECT @@server_id")?;
@@ -241,7 +250,11 @@ impl MySql {
         let mut server = MySql {
             backing: Backing::Own(Mutex::new(Own {
                 control,
-                launch: Launch { port: 0, args },
+                launch: Launch {
+                    port: 0,
+                    args,
+                    time_zone: builder.time_zone,
+                },
             })),
             release,
             login: Login {

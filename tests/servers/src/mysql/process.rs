@@ -57,6 +57,9 @@ impl Control for Process {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(self.child.output()?);
+        if let Some(zone) = &launch.time_zone {
+            command.env("TZ", zone);
+        }
         self.child.start(command)
     }
 
