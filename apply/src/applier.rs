@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use binferry_schemas::{gtid::GtidSet, record::FoldState};
+use binferry_schemas::{fault::Fault, gtid::GtidSet, record::FoldState};
 use binferry_transport::fold::Fold;
 use mysql_async::prelude::Queryable;
 use tokio::{
@@ -95,7 +95,7 @@ impl Applier {
                     });
                 }
                 Err(error) if verdict(&error) == Verdict::Retry && Instant::now() < deadline => {
-                    tracing::warn!(%error, "the target is out of reach, trying again");
+                    warn(&error);
                     sleep(delays.next().unwrap_or(STALL)).await;
                 }
                 Err(error) => return Err(error),
@@ -133,7 +133,7 @@ impl Applier {
             if Instant::now() >= patience_ends {
                 return Err(error);
             }
-            tracing::warn!(%error, "the target is out of reach, trying again");
+            warn(&error);
             progress.send_modify(|progress| progress.trouble = Some(error.to_string()));
             tokio::select! {
                 () = cancel.cancelled() => return Ok(Outcome::Cancelled),
@@ -187,6 +187,11 @@ impl Applier {
         }
         ended
     }
+}
+
+fn warn(error: &ApplyError) {
+    let hint = error.hint().unwrap_or_default();
+    tracing::warn!(%error, hint, "the target does not take it, trying again");
 }
 
 /// The name under which a stream's applier is registered at the log.

@@ -242,14 +242,19 @@ pub fn ddl_fault(answer: mysql_async::ServerError) -> ServerFault {
 }
 
 pub fn server_fault(answer: mysql_async::ServerError) -> ServerFault {
-    // Codes whose text names schema objects, users and settings, and never a value of a row.
+    // Codes whose text names schema objects, users, settings and files, and never a value of a row.
     let harmless = matches!(
         answer.code,
-        1040 | 1044
+        3 | 20
+            | 1021
+            | 1026
+            | 1040
+            | 1044
             | 1045
             | 1049
             | 1053
             | 1054
+            | 1114
             | 1142
             | 1143
             | 1146

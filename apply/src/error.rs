@@ -13,7 +13,7 @@ use binferry_schemas::{
 };
 use binferry_transport::error::LogError;
 
-use crate::{conflict::Conflict, copy::CopyProblem};
+use crate::{conflict::Conflict, copy::CopyProblem, retry::is_no_room};
 
 /// The transaction that something happened in, or the record of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -334,6 +334,10 @@ impl Fault for ApplyError {
             | Self::NotStarted { .. }
             | Self::Running { .. }
             | Self::Progress { .. } => Kind::Configuration,
+            // As a server that is down: nothing is wrong with the data.
+            Self::Server { fault, .. } | Self::Ddl { fault, .. } if is_no_room(fault.code) => {
+                Kind::Unreachable
+            }
             Self::Table { .. }
             | Self::Server { .. }
             | Self::Expired { .. }
@@ -416,6 +420,9 @@ impl Fault for ApplyError {
                 TableProblem::Engine { .. } => "ALTER TABLE … ENGINE = InnoDB on the target".to_owned(),
                 TableProblem::View => "replace the view by a table".to_owned(),
             },
+            Self::Server { fault, .. } | Self::Ddl { fault, .. } if is_no_room(fault.code) => {
+                "make room on the target's disks, or let its tablespaces grow; what is running goes on by itself, and nothing is lost".to_owned()
+            }
             Self::Ddl { fault, .. } if fault.code == 1227 => {
                 "GRANT SESSION_VARIABLES_ADMIN ON *.* TO the user".to_owned()
             }

@@ -141,7 +141,7 @@ impl Executor {
             Ok(Outcome::Committed) => turns.committed(group.number, begun),
             _ => turns.failed(group.number),
         }
-        outcome
+        outcome.map_err(|error| group.placed(error))
     }
 
     async fn in_turn(&mut self, group: &Group, turns: &Turns) -> Result<Outcome, ApplyError> {
@@ -320,6 +320,11 @@ impl Executor {
 
     /// A part of a streamed transaction.
     pub async fn part(&mut self, part: &Part) -> Result<(), ApplyError> {
+        let outcome = self.put_part(part).await;
+        outcome.map_err(|error| part.placed(error))
+    }
+
+    async fn put_part(&mut self, part: &Part) -> Result<(), ApplyError> {
         let mut head = Vec::new();
         let mut rows = Vec::new();
         if part.first {

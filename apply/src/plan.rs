@@ -135,6 +135,19 @@ impl Group {
         (self.changes.len() + copied) as u64
     }
 
+    /// An error that names no place, with the place where its changes begin.
+    pub fn placed(&self, error: ApplyError) -> ApplyError {
+        match self.copied.is_empty() {
+            true => placed_in(error, &self.changes),
+            false => placed(
+                error,
+                self.copied
+                    .iter()
+                    .map(|copied| (&copied.place, &copied.mapping)),
+            ),
+        }
+    }
+
     /// The changes of some of its transactions, and the fold after them.
     pub fn slice(
         &self,
@@ -165,6 +178,40 @@ impl Group {
     }
 }
 
+fn placed_in(error: ApplyError, changes: &[RowChange]) -> ApplyError {
+    placed(
+        error,
+        changes
+            .iter()
+            .map(|change| (&change.place, &change.mapping)),
+    )
+}
+
+/// With the first place, and with the table where it is the only one.
+fn placed<'a>(
+    error: ApplyError,
+    mut changes: impl Iterator<Item = (&'a Arc<Place>, &'a Arc<Mapping>)>,
+) -> ApplyError {
+    match (error, changes.next()) {
+        (
+            ApplyError::Server {
+                place: None,
+                table: None,
+                fault,
+                ..
+            },
+            Some((place, first)),
+        ) => ApplyError::Server {
+            doing: "applying changes from here on",
+            place: Some(Arc::clone(place)),
+            table: (changes.all(|(_, mapping)| mapping.name == first.name))
+                .then(|| first.name.clone()),
+            fault,
+        },
+        (error, _) => error,
+    }
+}
+
 #[derive(Debug)]
 pub struct Part {
     pub first: bool,
@@ -173,4 +220,11 @@ pub struct Part {
     pub statements: Vec<Statement>,
     /// With the last part: the fold after the transaction.
     pub end: Option<Box<FoldState>>,
+}
+
+impl Part {
+    /// An error that names no place, with the place where its changes begin.
+    pub fn placed(&self, error: ApplyError) -> ApplyError {
+        placed_in(error, &self.changes)
+    }
 }

@@ -19,12 +19,19 @@ pub fn verdict(error: &ApplyError) -> Verdict {
         ApplyError::Unreachable { .. } | ApplyError::Lost { .. } => Verdict::Retry,
         ApplyError::ReadOnly { .. } => Verdict::RetryWhenRunning,
         ApplyError::Server { fault, .. } | ApplyError::Ddl { fault, .. } => match fault.code {
-            // Deadlock; lock wait timeout; too many locks; the server is being stopped; out of disk or memory for a while.
-            1205 | 1213 | 1206 | 1053 | 1021 | 1037 | 1040 | 1041 => Verdict::Retry,
+            // Deadlock; lock wait timeout; too many locks; the server is being stopped; out of memory for a while.
+            1205 | 1213 | 1206 | 1053 | 1037 | 1040 | 1041 => Verdict::Retry,
+            code if is_no_room(code) => Verdict::Retry,
             _ => Verdict::Stop,
         },
         _ => Verdict::Stop,
     }
+}
+
+/// A full disk, or a tablespace that may not grow: a file that can't be written (the server's own numbers below 1000), a table that is
+/// full, a temporary file that can't be written. What was begun is rolled back, and goes on when there is room.
+pub fn is_no_room(code: u16) -> bool {
+    matches!(code, 3 | 20 | 1021 | 1026 | 1114 | 1878)
 }
 
 pub fn backoff() -> impl Iterator<Item = Duration> {
@@ -54,6 +61,7 @@ mod tests {
             }),
         };
         assert_eq!(verdict(&server(1213)), Verdict::Retry);
+        assert_eq!(verdict(&server(1114)), Verdict::Retry);
         assert_eq!(verdict(&server(9999)), Verdict::Stop);
         assert_eq!(
             verdict(&ApplyError::ReadOnly {
