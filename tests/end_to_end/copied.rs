@@ -2,6 +2,7 @@
 
 mod full;
 mod names;
+mod objects;
 mod sessions;
 
 use std::time::Duration;

@@ -102,7 +102,63 @@ pub async fn copying(
             );
         }
     }
+    findings.extend(others(connection, tables).await?);
     Ok(findings)
+}
+
+/// What is there beside tables, as far as the user may see it, each with its database and a name that the filter decides on.
+const OTHERS: [(&str, &str); 4] = [
+    (
+        "views",
+        "SELECT TABLE_SCHEMA AS d, TABLE_NAME AS t, TABLE_NAME AS x FROM information_schema.VIEWS",
+    ),
+    (
+        "triggers",
+        "SELECT EVENT_OBJECT_SCHEMA AS d, EVENT_OBJECT_TABLE AS t, TRIGGER_NAME AS x FROM information_schema.TRIGGERS",
+    ),
+    (
+        "routines",
+        "SELECT ROUTINE_SCHEMA AS d, '' AS t, ROUTINE_NAME AS x FROM information_schema.ROUTINES",
+    ),
+    (
+        "events",
+        "SELECT EVENT_SCHEMA AS d, '' AS t, EVENT_NAME AS x FROM information_schema.EVENTS",
+    ),
+];
+
+/// Those are not copied: that is told.
+async fn others(
+    connection: &mut Connection,
+    tables: &TableFilter,
+) -> Result<Vec<Finding>, CaptureError> {
+    /// Of more, the first ones are named.
+    const NAMED: usize = 20;
+    let mut found = Vec::new();
+    for (kind, query) in OTHERS {
+        let rows = connection.query(&format!("{query} ORDER BY 1, 3")).await?;
+        let text = |row, column| rows.value(row, column).unwrap_or_default();
+        let all: Vec<String> = (0..rows.rows.len())
+            .filter(|row| tables.touches(&text(*row, "d"), &text(*row, "t")))
+            .map(|row| format!("{}.{}", text(row, "d"), text(row, "x")))
+            .collect();
+        let more = match all.len() {
+            0 => continue,
+            count if count > NAMED => ", …",
+            _ => "",
+        };
+        let named = all[..all.len().min(NAMED)].join(", ");
+        found.push(Finding {
+            severity: Severity::Info,
+            subject: "what is there beside tables".to_owned(),
+            found: format!("{} {kind} ({named}{more})", all.len()),
+            reason: "a copy leaves them alone".to_owned(),
+            remedy: Some(
+                "create them on the target yourself, where they are wanted there; mysqldump --no-data --routines --events prints them"
+                    .to_owned(),
+            ),
+        });
+    }
+    Ok(found)
 }
 
 /// Tables of the filter, each with what was found of it.

@@ -107,6 +107,10 @@ pub async fn attach(
             "{finding}"
         );
     }
+    // A first start tells what a copy leaves out.
+    for finding in findings.iter().filter(|f| f.severity == Severity::Info) {
+        info!("{finding}");
+    }
     let server = connection.server().to_owned();
 
     let facts = facts(connection, &before.set).await?;
