@@ -1,5 +1,6 @@
 //! From nothing to in sync: a full source, a target without tables, traffic, and a program that is killed.
 
+mod by_hand;
 mod full;
 mod names;
 mod objects;
