@@ -12,7 +12,8 @@
 //! (`sql-common/json_binary.h`.)
 //!
 //! Text carries a document exactly unless it holds an opaque value (decimal, date, time, blob, …: it would come back as a string or a
-//! double) or an unsigned integer that is no larger than the largest signed one (it would come back as INTEGER).
+//! double) or an integer that would come back with the other sign: out of text the server makes an INTEGER of what is negative or fits
+//! 32 bits, and an UNSIGNED INTEGER of any other ([`SIGNED_IN_TEXT`]).
 //!
 //! Every byte of a sound document belongs to one value. So the values that are visited are paid for out of a budget of the document's
 //! length: offsets that lead many values to the same bytes can't make the text grow without bound.
@@ -29,6 +30,10 @@ use super::{
 
 /// The server refuses deeper documents (`JSON_DOCUMENT_MAX_DEPTH`).
 pub(super) const DEPTH_MAX: u32 = 100;
+
+/// The largest integer that the server reads out of JSON text as INTEGER; larger ones are UNSIGNED INTEGER. (Its parser, RapidJSON, tells
+/// numbers of 32 bits from those of 64, and gives these as unsigned unless they are negative.)
+pub(super) const SIGNED_IN_TEXT: u32 = u32::MAX;
 
 /// Appends the column's union for a document.
 pub(super) fn put(out: &mut Vec<u8>, document: &[u8]) -> Read<()> {
@@ -120,12 +125,13 @@ impl Printer<'_> {
     }
 
     fn signed(&mut self, value: i64) -> Read<()> {
+        self.exact &= value <= i64::from(SIGNED_IN_TEXT);
         put_signed(self.out, value);
         Ok(())
     }
 
     fn unsigned(&mut self, value: u64) -> Read<()> {
-        self.exact &= i64::try_from(value).is_err();
+        self.exact &= value > u64::from(SIGNED_IN_TEXT);
         put_unsigned(self.out, value);
         Ok(())
     }
@@ -340,7 +346,6 @@ mod tests {
         assert_eq!(text(&[4, 1]), (1, "true".into()));
         assert_eq!(text(&[5, 0xff, 0xff]), (1, "-1".into()));
         assert_eq!(text(&[6, 1, 0]), (2, "1".into()));
-        assert_eq!(text(&[10, 255, 255, 255, 255, 255, 255, 255, 255]).0, 1);
         assert_eq!(
             text(b"\x0c\x05a\"\\\n\x01"),
             (1, r#""a\"\\\n\u0001""#.into())
@@ -354,6 +359,23 @@ mod tests {
         let packed = (-500_000_i64).to_le_bytes();
         let document = [&b"\x0f\x0b\x08"[..], &packed].concat();
         assert_eq!(text(&document), (2, "\"-00:00:00.500000\"".into()));
+    }
+
+    #[test]
+    fn integers_that_text_gives_back() {
+        let signed = |value: i64| text(&[&[9], &value.to_le_bytes()[..]].concat()).0;
+        let unsigned = |value: u64| text(&[&[10], &value.to_le_bytes()[..]].concat()).0;
+        for exact in [i64::MIN, -4_294_967_297, -1, 0, 4_294_967_295] {
+            assert_eq!(signed(exact), 1, "{exact}");
+        }
+        for inexact in [4_294_967_296, 1_700_000_000_000, i64::MAX] {
+            assert_eq!(signed(inexact), 2, "{inexact}");
+            assert_eq!(unsigned(inexact as u64), 1, "{inexact}");
+        }
+        assert_eq!(unsigned(u64::MAX), 1);
+        assert_eq!(unsigned(4_294_967_295), 2);
+        assert_eq!(text(&[8, 255, 255, 255, 255]).0, 2);
+        assert_eq!(text(&[7, 255, 255, 255, 127]).0, 1);
     }
 
     #[test]

@@ -222,7 +222,13 @@ fn json(random: &mut Random, depth: u32) -> String {
             let bits = *random.pick(&WIDTHS);
             integer(random, bits, false)
         }),
-        3 => format!("CAST({} AS UNSIGNED)", random.word() >> random.below(64)),
+        3 => {
+            let number = random.word() >> random.below(64);
+            match random.below(2) {
+                0 => format!("CAST({number} AS UNSIGNED)"),
+                _ => format!("{}", number as i64),
+            }
+        }
         4 | 5 => format!("CAST('{}' AS JSON)", double(random)),
         6 => format!("CAST({} AS DECIMAL(30,10))", decimal(random, 20, 7)),
         7 => format!("CAST('2015-01-{:02}' AS DATE)", 1 + random.below(28)),
