@@ -132,6 +132,17 @@ pub const COLUMNS: &[(&str, &[&str])] = &[
             "'-0.0'",
             "JSON_OBJECT('d', CAST('1.50' AS DECIMAL(10,2)), 'u', CAST(1 AS UNSIGNED), 't', CAST('12:00:00.5' AS TIME(6)))",
             "JSON_ARRAY(CAST('2026-01-02' AS DATE), CAST('2026-01-02 03:04:05.678' AS DATETIME(3)), CAST('x' AS BINARY))",
+            // Milliseconds are signed out of an expression, unsigned out of text.
+            "JSON_OBJECT('d', 1700000000000, 'u', '4294967296', 'l', JSON_ARRAY(4294967295, 4294967296, 9223372036854775807, -9223372036854775808, -4294967297))",
+            "'{\"d\": 1700000000000, \"u\": \"4294967296\", \"l\": [4294967295, 4294967296, 9223372036854775807, -9223372036854775808, -4294967297]}'",
+            "JSON_ARRAY(CAST(4294967295 AS UNSIGNED), CAST(4294967296 AS UNSIGNED), CAST(18446744073709551615 AS UNSIGNED))",
+            "CAST(1700000000000 AS JSON)",
+            "CAST(-0.5 AS JSON)",
+            "CAST(TIME'-838:59:59' AS JSON)",
+            "JSON_SET('{\"d\": 1, \"list\": [1, {\"at\": 0}, [[]], {}]}', '$.n', 5.5, '$.list[1].at', TIMESTAMP'2026-01-02 03:04:05', '$.list[2][1]', DATE'2026-01-02', '$.\"2026-01-02\"', '2026-01-02')",
+            "JSON_OBJECT('long', REPEAT('\"x', 40000), 'd', 5.5, 'in', JSON_OBJECT('n', 70000, 'in', JSON_ARRAY(70000, 1.5, CAST(70000 AS UNSIGNED), TRUE, NULL)))",
+            "(SELECT JSON_ARRAY(t, bit, b, JSON_OBJECT('tiny', tiny, 'medium', medium, 'long', l, 'fixed', fixed)) FROM JSON_TABLE('[\"2026-01-02 03:04:05.678\", 5, \"ab\"]', '$' COLUMNS (t TIMESTAMP(3) PATH '$[0]', bit BIT(9) PATH '$[1]', b BLOB PATH '$[2]', tiny TINYBLOB PATH '$[2]', medium MEDIUMBLOB PATH '$[2]', l LONGBLOB PATH '$[2]', fixed BINARY(70) PATH '$[2]')) AS j)",
+            "CAST(ST_GeomFromText('POINT(1 2)') AS JSON)",
         ],
     ),
     (
@@ -187,16 +198,21 @@ pub fn every_type(source: &MySql, target: &MySql) -> Result<()> {
     if target.release().is_mariadb() {
         return Ok(());
     }
-    // Types inside documents are the same, path by path.
-    let paths = "SELECT COALESCE(GROUP_CONCAT(CONCAT_WS(':', id, JSON_TYPE(j), JSON_TYPE(JSON_EXTRACT(j, '$.d')), JSON_TYPE(JSON_EXTRACT(j, '$.u')),
-        JSON_TYPE(JSON_EXTRACT(j, '$.t')), JSON_TYPE(JSON_EXTRACT(j, '$[0]')), JSON_TYPE(JSON_EXTRACT(j, '$[1]')), JSON_TYPE(JSON_EXTRACT(j, '$[2]'))) ORDER BY id), '')";
+    // Types inside documents are the same, value by value.
     let json = COLUMNS
         .iter()
         .position(|(d, _)| *d == "JSON")
         .unwrap_or_default();
+    let types = |path: &str| {
+        format!(
+            "(SELECT GROUP_CONCAT(o, IFNULL(JSON_TYPE(v), '') ORDER BY o) FROM JSON_TABLE(c{json}, '{path}' COLUMNS (o FOR ORDINALITY, v JSON PATH '$')) AS j)"
+        )
+    };
     let ask = format!(
-        "{} FROM (SELECT id, c{json} AS j FROM `{database}`.t WHERE c{json} IS NOT NULL) d",
-        paths
+        "SELECT /*+ SET_VAR(group_concat_max_len = 1000000) */ GROUP_CONCAT(types ORDER BY id) FROM
+         (SELECT id, CONCAT_WS(':', id, JSON_TYPE(c{json}), IFNULL({}, ''), {}) AS types FROM `{database}`.t WHERE c{json} IS NOT NULL) d",
+        types("$**.*"),
+        types("$**[*]")
     );
     let (s, t) = (source.value(&ask)?, target.value(&ask)?);
     ensure!(s == t, "{s}\n{t}");

@@ -7,7 +7,7 @@ use binferry_servers::{MySql, pair};
 use crate::{binferry::Pipeline, judge};
 
 /// As old applications write: zero dates, and numbers without a label.
-const LOOSE: &str =
+pub const LOOSE: &str =
     "SET NAMES utf8mb4; SET SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'";
 
 /// Makes the tables on both servers, runs the script on the source, and compares; then once more, after each row was a before image.
@@ -138,9 +138,9 @@ fn labels_and_bits() -> Result<()> {
     there("labels", &tables, &script, &again)
 }
 
-/// Documents with values of every kind that the server puts into one, odd keys, all the depth it allows, and such that are large.
-#[test]
-fn documents() -> Result<()> {
+/// A script that fills a table `t (id, j, n)` with documents: values of every kind that the server puts into one, odd keys, all the depth it
+/// allows, and such that are large.
+pub fn odd_documents() -> String {
     let deep = |open: &str, inner: &str, close: &str, levels: usize| {
         format!("{}{inner}{}", open.repeat(levels), close.repeat(levels))
     };
@@ -175,7 +175,6 @@ fn documents() -> Result<()> {
         "(SELECT JSON_OBJECTAGG(CONCAT('key', i), CAST(i AS DECIMAL(9,2))) FROM numbers)".to_owned(),
         "(SELECT JSON_ARRAYAGG(IF(i % 7, JSON_ARRAY(i, CONCAT('v', i)), CAST(i AS DECIMAL(9,2)))) FROM numbers)".to_owned(),
     ];
-    let tables = "CREATE TABLE t (id INT PRIMARY KEY, j JSON, n INT)";
     let mut script = "SET SESSION cte_max_recursion_depth = 70000;
         CREATE TEMPORARY TABLE made (a TINYBLOB, b BLOB, c MEDIUMBLOB, d LONGBLOB, e BINARY(3), f VARBINARY(3), g BIT(9), y YEAR, en ENUM('x'), st SET('x'),
           ts TIMESTAMP(6) NULL, dt DATETIME, da DATE, ti TIME(3), de DECIMAL(65,30), p POINT, tx TEXT);
@@ -184,12 +183,19 @@ fn documents() -> Result<()> {
         CREATE TEMPORARY TABLE large (b BLOB, c MEDIUMBLOB, d LONGBLOB); INSERT INTO large VALUES (REPEAT(x'01', 65535), REPEAT(x'02', 65536), REPEAT(x'03', 200000));
         CREATE TEMPORARY TABLE numbers AS WITH RECURSIVE n AS (SELECT 0 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 6999) SELECT i FROM n"
         .to_owned();
-    for (id, document) in documents.iter().enumerate() {
+    for (id, document) in documents.into_iter().enumerate() {
         script += &format!("; INSERT INTO t VALUES ({id}, {document}, 1)");
     }
+    script
+}
+
+/// Documents of [`odd_documents`], as they are, and changed.
+#[test]
+fn documents() -> Result<()> {
+    let tables = "CREATE TABLE t (id INT PRIMARY KEY, j JSON, n INT)";
     let again = "UPDATE t SET n = 2; UPDATE t a JOIN t b ON b.id = a.id + 1 SET a.j = JSON_ARRAY(b.j, x'01') WHERE JSON_DEPTH(b.j) < 90;
         DELETE FROM t WHERE id % 2";
-    there("documents", tables, &script, again)
+    there("documents", tables, &odd_documents(), again)
 }
 
 /// Geometries of every kind, columns of each kind and of any, with and without a reference system.

@@ -183,6 +183,27 @@ impl Layout {
     }
 }
 
+/// Appends a number in its packed form, of its digits in ASCII: at most 9 of them are a group's.
+pub(super) fn pack(out: &mut Vec<u8>, negative: bool, whole: &[u8], fraction: &[u8]) {
+    let start = out.len();
+    let mut group = |digits: &[u8]| {
+        let digit = |&digit: &u8| u32::from(digit.wrapping_sub(b'0') % 10);
+        let value = digits.iter().map(digit).fold(0, |value, d| value * 10 + d);
+        let bytes = GROUP_BYTES.get(digits.len()).copied().unwrap_or(4);
+        out.extend_from_slice(&u32::to_be_bytes(value)[4 - usize::from(bytes)..]);
+    };
+    let (first, full) = whole.split_at(whole.len() % 9);
+    group(first);
+    full.chunks(9).for_each(&mut group);
+    fraction.chunks(9).for_each(&mut group);
+    if let Some(first) = out.get_mut(start) {
+        *first ^= 0x80;
+    }
+    if negative {
+        out[start..].iter_mut().for_each(|byte| *byte = !*byte);
+    }
+}
+
 /// Without the leading bytes that only repeat the sign; at least one byte is left.
 #[inline]
 fn shortest(bytes: &[u8]) -> &[u8] {
@@ -262,6 +283,27 @@ mod tests {
             carry = sum >> 8;
         }
         assert_eq!(printed(65, 0, &inverted), format!("-{}", "9".repeat(65)));
+    }
+
+    #[test]
+    fn packed_and_printed_again() {
+        let digits = "123456789012345678901234567890";
+        for (whole, fraction) in (1..30).flat_map(|w| (0..30).map(move |f| (w, f))) {
+            for negative in [false, true] {
+                let (whole, fraction) = (&digits[..whole], &digits[..fraction]);
+                let mut packed = Vec::new();
+                pack(&mut packed, negative, whole.as_bytes(), fraction.as_bytes());
+                let sign = if negative { "-" } else { "" };
+                let point = if fraction.is_empty() { "" } else { "." };
+                let layout =
+                    Layout::new((whole.len() + fraction.len()) as u8, fraction.len() as u8);
+                assert_eq!(layout.bytes(), packed.len());
+                let mut text = Vec::new();
+                layout.print(&mut text, &packed).unwrap();
+                let text = String::from_utf8(text).unwrap();
+                assert_eq!(text, format!("{sign}{whole}{point}{fraction}"));
+            }
+        }
     }
 
     #[test]

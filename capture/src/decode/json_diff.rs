@@ -7,7 +7,7 @@
 //! ```
 //!
 //! (`sql/json_diff.h`.) What no path leads to stays in its binary form: only the containers on the way are taken apart, and put together
-//! again with the layout of `json`. A change that does not fit the document is an error: the document would be a guess.
+//! again by `json_binary`. A change that does not fit the document is an error: the document would be a guess.
 //!
 //! The parts of a container that is taken apart must have room in it, so offsets that lead to the same bytes can't make the document grow.
 
@@ -16,6 +16,8 @@ use std::borrow::Cow;
 use super::{
     cursor::{Cursor, Flaw, Read},
     json::{BROKEN, DEPTH_MAX, is_inline, long_bytes},
+    json_binary::{Encoded, container},
+    json_text::quoted,
 };
 
 /// The document after `changes`.
@@ -203,7 +205,7 @@ impl<'a> Node<'a> {
     }
 
     /// The binary form, without the type byte that goes in front.
-    fn finish(self) -> Read<(u8, Cow<'a, [u8]>)> {
+    fn finish(self) -> Read<Encoded<'a>> {
         let (names, values) = match self {
             Self::Raw(kind, bytes) => return Ok((kind, Cow::Borrowed(bytes))),
             Self::Array(elements) => (None, elements),
@@ -216,69 +218,8 @@ impl<'a> Node<'a> {
         let values: Vec<_> = (values.into_iter())
             .map(Self::finish)
             .collect::<Result<_, _>>()?;
-        let names = names.as_deref();
-        let large = length(names, &values, false) > usize::from(u16::MAX);
-        let kind = u8::from(names.is_none()) << 1 | u8::from(large);
-        Ok((kind, Cow::Owned(container(names, &values, large)?)))
+        container(names.as_deref(), &values)
     }
-}
-
-fn length(names: Option<&[Cow<'_, [u8]>]>, values: &[(u8, Cow<'_, [u8]>)], large: bool) -> usize {
-    let width = if large { 4 } else { 2 };
-    let names = names.unwrap_or_default();
-    2 * width
-        + names.len() * (width + 2)
-        + names.iter().map(|name| name.len()).sum::<usize>()
-        + values.len() * (width + 1)
-        + (values.iter())
-            .filter(|(kind, _)| !is_inline(*kind, large))
-            .map(|(_, value)| value.len())
-            .sum::<usize>()
-}
-
-fn container(
-    names: Option<&[Cow<'_, [u8]>]>,
-    values: &[(u8, Cow<'_, [u8]>)],
-    large: bool,
-) -> Read<Vec<u8>> {
-    let width = if large { 4 } else { 2 };
-    let size = length(names, values, large);
-    u32::try_from(size).map_err(|_| Flaw("makes a JSON document too large"))?;
-    let names = names.unwrap_or_default();
-    let mut out = Vec::with_capacity(size);
-    let number = |out: &mut Vec<u8>, number: usize| {
-        out.extend_from_slice(&(number as u64).to_le_bytes()[..width]);
-    };
-    number(&mut out, values.len());
-    number(&mut out, size);
-    let mut offset = 2 * width + names.len() * (width + 2) + values.len() * (width + 1);
-    for name in names {
-        number(&mut out, offset);
-        let length = u16::try_from(name.len())
-            .map_err(|_| Flaw("gives a JSON document a name that is too long"))?;
-        out.extend_from_slice(&length.to_le_bytes());
-        offset += name.len();
-    }
-    for (kind, value) in values {
-        out.push(*kind);
-        if is_inline(*kind, large) {
-            out.extend_from_slice(value);
-            out.resize(out.len() + width - value.len(), 0);
-        } else {
-            number(&mut out, offset);
-            offset += value.len();
-        }
-    }
-    for name in names {
-        out.extend_from_slice(name);
-    }
-    for (kind, value) in values {
-        if !is_inline(*kind, large) {
-            out.extend_from_slice(value);
-        }
-    }
-    debug_assert_eq!(out.len(), size);
-    Ok(out)
 }
 
 #[derive(Debug, PartialEq)]
@@ -344,7 +285,7 @@ impl<'a> Path<'a> {
                     (Leg::Element(index), digits.len() + 1)
                 }
                 b'.' if after.first() == Some(&b'"') => {
-                    let (name, length) = quoted(&after[1..])?;
+                    let (name, length) = quoted(&after[1..]).ok_or(NO_PATH)?;
                     (Leg::Member(name), length + 1)
                 }
                 b'.' => {
@@ -362,46 +303,6 @@ impl<'a> Path<'a> {
         }
         Ok(Self { legs })
     }
-}
-
-/// A JSON string whose opening quote has been read, and its length with the closing one.
-fn quoted(text: &[u8]) -> Read<(Cow<'_, [u8]>, usize)> {
-    let stop = |from: usize| {
-        let found = text[from..].iter().position(|b| matches!(b, b'"' | b'\\'));
-        found.map(|at| from + at).ok_or(NO_PATH)
-    };
-    let mut at = stop(0)?;
-    if text[at] == b'"' {
-        return Ok((Cow::Borrowed(&text[..at]), at + 1));
-    }
-    let mut name = text[..at].to_vec();
-    while text[at] == b'\\' {
-        let escape = text.get(at + 1).ok_or(NO_PATH)?;
-        let mut length = 2;
-        name.push(match escape {
-            b'"' | b'\\' | b'/' => *escape,
-            b'b' => 0x08,
-            b'f' => 0x0c,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            // The server escapes control characters alone in this way.
-            b'u' => {
-                let digits = text.get(at + 2..at + 6).ok_or(NO_PATH)?;
-                let digits = std::str::from_utf8(digits).map_err(|_| NO_PATH)?;
-                length = 6;
-                match u16::from_str_radix(digits, 16) {
-                    Ok(code @ 0..0x80) => code as u8,
-                    _ => return Err(NO_PATH),
-                }
-            }
-            _ => return Err(NO_PATH),
-        });
-        let from = at + length;
-        at = stop(from)?;
-        name.extend_from_slice(&text[from..at]);
-    }
-    Ok((Cow::Owned(name), at + 1))
 }
 
 #[cfg(test)]

@@ -25,8 +25,11 @@ mod error;
 mod event;
 mod gtid;
 mod json;
+mod json_binary;
 mod json_diff;
 mod json_number;
+mod json_selected;
+mod json_text;
 mod mariadb;
 mod partial;
 mod payload;
@@ -55,6 +58,7 @@ pub use self::{
 
 #[cfg(test)]
 pub(crate) use self::ddl::definition_of;
+pub(crate) use self::json_selected::LIST_MAX;
 pub(crate) use self::plan::{Selected, expression};
 
 /// Whether this is a JSON document in its binary form.

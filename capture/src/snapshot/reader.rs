@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     client::Connection,
-    decode::Selected,
+    decode::{LIST_MAX, Selected},
     error::{CaptureError, Permanent, Transient},
 };
 
@@ -29,7 +29,7 @@ const SETTLE: (Duration, u32) = (Duration::from_millis(5), 2_000);
 /// The session: text as it is stored, times in UTC, no mode that hides or changes anything.
 const SESSION: &str = "SET SESSION time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', character_set_results = NULL, \
      transaction_isolation = 'REPEATABLE-READ', information_schema_stats_expiry = 0, net_write_timeout = 86400, lock_wait_timeout = 1, \
-     sql_quote_show_create = 1, group_concat_max_len = 1048576";
+     sql_quote_show_create = 1";
 /// Rows that the snapshot can't show under the definition that was read (manual, "Server Error Message Reference"): no database, no table,
 /// no column, no index, or a definition that is newer than the snapshot.
 const REDEFINED: [u16; 6] = [1049, 1146, 1054, 1176, 1412, 1615];
@@ -362,7 +362,8 @@ fn push(
 
 async fn connect(address: &Address, server_uuid: Uuid) -> Result<Connection, CaptureError> {
     let mut connection = Connection::open(address).await?;
-    connection.query(SESSION).await?;
+    let session = format!("{SESSION}, group_concat_max_len = {LIST_MAX}");
+    connection.query(&session).await?;
     // Behind one address may be several servers.
     let uuid = connection
         .query("SELECT @@GLOBAL.server_uuid")

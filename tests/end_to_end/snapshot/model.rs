@@ -40,7 +40,7 @@ pub struct Model {
     expected: u64,
     chunks: Vec<Stored>,
     parts: Vec<Vec<u8>>,
-    schemas: HashMap<u64, RowSchema>,
+    pub schemas: HashMap<u64, RowSchema>,
     /// The row schemas under which each table's rows came.
     pub named: BTreeMap<Name, BTreeSet<u64>>,
     pub snapshot_rows: u64,

@@ -10,7 +10,7 @@
 //!
 //! (manual, "Binary Protocol Value".) The session has `character_set_results = NULL`, so that text comes as it is stored, and the time zone
 //! UTC. What a type's own form does not say is asked for by an expression: the number of an ENUM and the bits of a SET (their text does not
-//! tell the empty label from none), and the types inside a JSON document, which its text does not tell.
+//! tell the empty label from none), and the types inside a JSON document (`json_selected`).
 
 use binferry_schemas::{
     datum::{self, text::days_from_civil, text::parse_decimal},
@@ -20,6 +20,7 @@ use binferry_schemas::{
 use super::{
     super::{
         cursor::{Cursor, Flaw, Read},
+        json_selected,
         temporal::{self, Parts},
         text::Encoding,
     },
@@ -33,18 +34,7 @@ const SECOND: i64 = 1_000_000;
 pub(crate) fn expression(column: &Column, quoted: &str) -> String {
     match &column.ty {
         ColumnType::Enum { .. } | ColumnType::Set { .. } => format!("CAST({quoted} AS UNSIGNED)"),
-        ColumnType::Json => {
-            let types = |path: &str| {
-                format!(
-                    "(SELECT GROUP_CONCAT(DISTINCT JSON_TYPE(v)) FROM JSON_TABLE({quoted}, '{path}' COLUMNS (v JSON PATH '$')) AS jt)"
-                )
-            };
-            format!(
-                "{quoted}, CONCAT_WS(',', JSON_TYPE({quoted}), {}, {})",
-                types("$**.*"),
-                types("$**[*]")
-            )
-        }
+        ColumnType::Json => format!("{quoted}, {}", json_selected::types(quoted)),
         _ => quoted.to_owned(),
     }
 }
@@ -241,36 +231,14 @@ fn put_json(out: &mut Vec<u8>, text: Option<Wire<'_>>, types: Option<Wire<'_>>) 
             return Ok(());
         }
         (Some(Wire::Bytes(text)), Some(Wire::Bytes(types))) => (text, types),
+        (Some(_), None) => {
+            return Err(Flaw(
+                "is a JSON document with more values than the server can list (max_allowed_packet on the source)",
+            ));
+        }
         _ => return Err(Flaw("came in another form than its type has")),
     };
-    // Those that come back out of the text.
-    let plain = |kind: &[u8]| {
-        matches!(
-            kind,
-            b"NULL" | b"BOOLEAN" | b"INTEGER" | b"DOUBLE" | b"STRING" | b"OBJECT" | b"ARRAY"
-        )
-    };
-    let unsigned = |kind: &[u8]| kind == b"UNSIGNED INTEGER";
-    let mut kinds = types.split(|&byte| byte == b',');
-    let exact = kinds.all(|kind| plain(kind) || unsigned(kind) && only_large_numbers(text));
-    if !exact {
-        return Err(Flaw(
-            "is a JSON document with values that its text does not carry exactly (dates, decimals, binary strings, unsigned numbers)",
-        ));
-    }
-    let text =
-        std::str::from_utf8(text).map_err(|_| Flaw("is a JSON document that is not UTF-8"))?;
-    datum::put_json(out, text);
-    Ok(())
-}
-
-/// Whether no number in a document could be either a signed or an unsigned one: then unsigned ones are those beyond the signed range,
-/// which come back as unsigned. Numbers inside strings count too; that errs on the safe side.
-fn only_large_numbers(text: &[u8]) -> bool {
-    let numbers = text.split(|byte| !byte.is_ascii_digit());
-    numbers
-        .filter(|digits| !digits.is_empty())
-        .all(|digits| (digits.len(), digits) > (19, b"9223372036854775807"))
+    json_selected::put(out, text, types)
 }
 
 fn take<'a>(column: WireColumn, cursor: &mut Cursor<'a>) -> Read<Wire<'a>> {
