@@ -299,3 +299,57 @@ fn take_time(cursor: &mut Cursor<'_>) -> Read<i64> {
     }
     Ok(if negative { -micros } else { micros })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row of one document: NULL bits, then what is not NULL.
+    fn document(text: Option<&str>, types: Option<&str>) -> Result<Vec<u8>, String> {
+        let schema = RowSchema {
+            database: "d".to_owned(),
+            table: "t".to_owned(),
+            columns: vec![Column {
+                name: "j".to_owned(),
+                ty: ColumnType::Json,
+                nullable: true,
+                visible: true,
+                key: None,
+            }],
+        };
+        let mut row = vec![u8::from(text.is_none()) << 2 | u8::from(types.is_none()) << 3];
+        for value in [text, types].into_iter().flatten() {
+            row.push(value.len() as u8);
+            row.extend_from_slice(value.as_bytes());
+        }
+        let wire = WireColumn {
+            code: 252,
+            unsigned: false,
+        };
+        let mut out = Vec::new();
+        match Selected::new(&schema).row(&[wire, wire], &row, &mut out) {
+            Ok(()) => Ok(out),
+            Err(flaw) => Err(flaw.describe(&schema)),
+        }
+    }
+
+    #[test]
+    fn documents_come_with_their_types() {
+        assert_eq!(document(None, None), Ok(vec![0]));
+        // SQL's NULL is no document; of JSON's null the type is known.
+        assert_eq!(document(None, Some(";0;0")), Ok(vec![0]));
+        let null = document(Some("null"), Some("NULL;0;0"));
+        assert_eq!(null, Ok(b"\x02\x08null".to_vec()));
+        let decimal = document(Some("5.5"), Some("DECIMAL;0;0"));
+        assert_eq!(
+            decimal,
+            Ok(b"\x04\x065.5\x0e\x0f\xf6\x04\x02\x01\x85\x05".to_vec())
+        );
+        // The list was longer than the server's packets.
+        let long = document(Some("[1]"), None).unwrap_err();
+        assert!(
+            long.contains("column j") && long.contains("max_allowed_packet"),
+            "{long}"
+        );
+    }
+}
