@@ -6,7 +6,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use binferry_schemas::{fault::Fault, gtid::GtidSet, record::FoldState};
+use binferry_schemas::{
+    fault::Fault,
+    gtid::{GtidSet, Uuid},
+    record::FoldState,
+};
 use binferry_transport::fold::Fold;
 use mysql_async::prelude::Queryable;
 use tokio::{
@@ -65,6 +69,7 @@ pub struct Applier {
 
 #[derive(Debug)]
 struct Session {
+    incarnation: Uuid,
     /// One for each worker.
     executors: Vec<Executor>,
     limits: Limits,
@@ -176,6 +181,7 @@ impl Applier {
             session.executors,
             progress,
             Fold::resume((*state).clone()).1,
+            session.incarnation,
         );
         let ended = work.run(receiver, cancel).await;
         // The receiver is gone, so the planner ends at its next step; a panic there is a defect that must show.
@@ -248,8 +254,9 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
         takeover::hold(&mut target.conn, &owner.incarnation, owner.worker).await?;
         targets.push(target);
     }
-    if let Some(owner) = owned.first() {
-        let incarnation = owner.incarnation;
+    let incarnation = owned.first().map(|owner| owner.incarnation);
+    let incarnation = incarnation.ok_or(ApplyError::Defect("an applier without a worker"))?;
+    {
         tracing::info!(stream = options.stream, offset = state.offset.0, %incarnation, workers = owned.len(), "applying");
     }
     let court = Court {
@@ -265,6 +272,7 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
         })
         .collect();
     Ok(Session {
+        incarnation,
         executors,
         limits,
         state,

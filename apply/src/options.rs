@@ -12,7 +12,7 @@ use binferry_transport::log::Log;
 
 use crate::{
     conflict::Policies,
-    copy::{IntoTables, Rules},
+    copy::{IntoTables, LaterKeys, Rules},
     ddl::DdlMode,
 };
 
@@ -59,11 +59,12 @@ impl Options {
 }
 
 impl Options {
-    pub(crate) fn copy_rules(&self) -> Rules {
+    pub(crate) fn copy_rules(&self, keys: Arc<LaterKeys>) -> Rules {
         Rules {
             into: self.into,
             triggers: self.triggers.clone(),
             stream: self.stream.clone(),
+            keys,
         }
     }
 }

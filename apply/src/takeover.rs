@@ -15,9 +15,10 @@ use std::time::Duration;
 use binferry_schemas::{gtid::Uuid, record::FoldState};
 use binferry_transport::log::Log;
 use mysql_async::{Conn, prelude::Queryable};
+use tokio::time::{Instant, sleep};
 
 use crate::{
-    connection::KEEPALIVE,
+    connection::{KEEPALIVE, from_mysql},
     ddl,
     error::ApplyError,
     place,
@@ -97,7 +98,7 @@ async fn by_the_dead(conn: &mut Conn, stream: &str, ours: &Mine) -> Result<bool,
         if holder(conn, &owner, FIRST_WORKER).await?.is_none() {
             return Ok(true);
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await;
     }
     Ok(false)
 }
@@ -151,7 +152,7 @@ async fn attempt_to_take_over(
 }
 
 /// Waits for something that takes its time, and lets the server know that the session lives.
-async fn awake<T>(
+pub async fn awake<T>(
     conn: &mut Conn,
     work: impl Future<Output = Result<T, ApplyError>>,
 ) -> Result<T, ApplyError> {
@@ -160,7 +161,7 @@ async fn awake<T>(
         tokio::select! {
             biased;
             done = &mut work => return done,
-            () = tokio::time::sleep(KEEPALIVE) => conn.query_drop("DO 0").await.map_err(fail)?,
+            () = sleep(KEEPALIVE) => conn.query_drop("DO 0").await.map_err(fail)?,
         }
     }
 }
@@ -402,7 +403,7 @@ async fn bump(
             {
                 attempt += 1;
                 end_session(conn, older, worker).await?;
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                sleep(Duration::from_millis(200)).await;
             }
             Err(error) => return Err(fail(error)),
         }
@@ -436,6 +437,34 @@ async fn end_session(conn: &mut Conn, incarnation: &str, worker: u32) -> Result<
             let error = fail(error);
             tracing::warn!(%error, "cannot end it; waiting for its wait_timeout");
         }
+    }
+    Ok(())
+}
+
+/// How long the session of an older attempt may take to end when it is told to.
+const ENDING: Duration = Duration::from_secs(60);
+
+/// Ends the session of an older attempt, and waits until it is gone: only then does nothing more happen to the definitions.
+pub async fn end_and_wait(
+    conn: &mut Conn,
+    incarnation: &str,
+    worker: u32,
+) -> Result<(), ApplyError> {
+    let patience = Instant::now() + ENDING;
+    while let Some(session) = holder(conn, incarnation, worker).await? {
+        if Instant::now() >= patience {
+            return Err(ApplyError::Lost {
+                reason: format!(
+                    "a schema change of an older attempt still runs in session {session}"
+                ),
+            });
+        }
+        match conn.query_drop(format!("KILL {session}")).await {
+            // It has just ended.
+            Err(mysql_async::Error::Server(answer)) if answer.code == 1094 => {}
+            other => other.map_err(|error| from_mysql(error, "ending an older attempt"))?,
+        }
+        sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }

@@ -13,11 +13,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use binferry_schemas::record::{FoldState, Offset};
+use binferry_schemas::{
+    gtid::Uuid,
+    record::{FoldState, Offset},
+};
 use binferry_transport::fold::Fold;
 use tokio::{
     sync::{mpsc, watch},
-    task::{JoinError, JoinSet},
+    task::{JoinError, JoinHandle, JoinSet},
     time::{Instant, Interval, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -25,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     applier::{self, Progress, reader_name},
     connection::KEEPALIVE,
+    copy::LaterKeys,
     ddl::{self, DdlUnit},
     error::ApplyError,
     executor::{Executor, Outcome},
@@ -56,6 +60,8 @@ pub struct Workers<'a> {
     registered: Option<Instant>,
     /// First record that the target still needs.
     needs: Offset,
+    keys: Arc<LaterKeys>,
+    adding_keys: JoinHandle<()>,
 }
 
 struct Finished {
@@ -70,8 +76,13 @@ impl<'a> Workers<'a> {
         executors: Vec<Executor>,
         progress: &'a watch::Sender<Progress>,
         needs: Offset,
+        incarnation: Uuid,
     ) -> Self {
+        let (address, stream) = (options.address.clone(), options.stream.clone());
+        let keys = Arc::new(LaterKeys::new(address, stream, incarnation));
         Self {
+            adding_keys: tokio::spawn(Arc::clone(&keys).run()),
+            keys,
             options,
             idle: executors,
             running: JoinSet::new(),
@@ -104,7 +115,7 @@ impl<'a> Workers<'a> {
                     Unit::Part(part) => self.part(&part).await?,
                     Unit::Copy(unit) => self.copy(unit, &mut keepalive).await?,
                     Unit::Ddl(unit) => self.ddl(*unit).await?,
-                    Unit::End(End::Reached) => return Ok(applier::Outcome::Reached),
+                    Unit::End(End::Reached) => return self.reached(cancel, &mut keepalive).await,
                     Unit::End(End::Failed(error)) => return Err(error),
                     Unit::Group(group) => self.begin(group),
                 }
@@ -187,7 +198,7 @@ impl<'a> Workers<'a> {
     async fn ddl(&mut self, unit: DdlUnit) -> Result<(), ApplyError> {
         let mut executor = self.idle.remove(0);
         let ran = {
-            let mut run = pin!(ddl::run(&mut executor, &unit, self.options));
+            let mut run = pin!(ddl::run(&mut executor, &unit, self.options, &self.keys));
             let mut keepalive = interval(KEEPALIVE);
             keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -239,7 +250,7 @@ impl<'a> Workers<'a> {
     /// A step of a copy may take its time: the other sessions are kept.
     async fn copy(&mut self, unit: CopyUnit, keepalive: &mut Interval) -> Result<(), ApplyError> {
         let CopyUnit { step, state, done } = unit;
-        let rules = self.options.copy_rules();
+        let rules = self.options.copy_rules(Arc::clone(&self.keys));
         // A unit is taken only while a worker is free.
         let mut executor = self.idle.remove(0);
         let outcome = {
@@ -265,6 +276,7 @@ impl<'a> Workers<'a> {
             }
         };
         self.idle.push(executor);
+        self.keys.wake();
         self.committed(&state, 0, 0).await;
         // Gone, when planning has ended for another reason.
         let _ = done.send(others);
@@ -276,6 +288,24 @@ impl<'a> Workers<'a> {
         if conflicts > 0 {
             self.progress
                 .send_modify(|progress| progress.conflicts += conflicts);
+        }
+    }
+
+    /// Everything is applied; what was copied is whole when its keys are there as well.
+    async fn reached(
+        &mut self,
+        cancel: &CancellationToken,
+        keepalive: &mut Interval,
+    ) -> Result<applier::Outcome, ApplyError> {
+        let keys = Arc::clone(&self.keys);
+        let mut settled = pin!(keys.settle());
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(applier::Outcome::Cancelled),
+                settled = &mut settled => return settled.map(|()| applier::Outcome::Reached),
+                _ = keepalive.tick() => self.keep_alive().await?,
+            }
         }
     }
 
@@ -332,6 +362,7 @@ impl<'a> Workers<'a> {
 
     /// The sessions end, and with them whatever is not committed.
     pub async fn close(mut self) {
+        self.adding_keys.abort();
         self.turns.failed(0);
         let given_up = async {
             while let Some(Ok(finished)) = self.running.join_next().await {

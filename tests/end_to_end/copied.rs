@@ -82,7 +82,7 @@ fn under_traffic_and_kills() -> Result<()> {
 fn settled(source: &MySql, target: &MySql, database: &str) -> Result<()> {
     eventually("nothing is being copied any more", || {
         let left = target.value(&format!(
-            "SELECT (SELECT COUNT(*) FROM binferry.copy WHERE stream = '{database}') + (SELECT COUNT(*) FROM binferry.foreign_key WHERE stream = '{database}')"
+            "SELECT (SELECT COUNT(*) FROM binferry.copy WHERE stream = '{database}') + (SELECT COUNT(*) FROM binferry.foreign_key WHERE stream = '{database}') + (SELECT COUNT(*) FROM binferry.later_key WHERE stream = '{database}')"
         ))?;
         let tables = |server: &MySql| {
             server.value(&format!(

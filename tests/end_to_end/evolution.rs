@@ -439,7 +439,7 @@ impl<'a> Scene<'a> {
         }
         // The records of a copy have no GTID: they may come behind the last transaction.
         let left = format!(
-            "SELECT (SELECT COUNT(*) FROM binferry.copy WHERE stream = {0}) + (SELECT COUNT(*) FROM binferry.foreign_key WHERE stream = {0})",
+            "SELECT (SELECT COUNT(*) FROM binferry.copy WHERE stream = {0}) + (SELECT COUNT(*) FROM binferry.foreign_key WHERE stream = {0}) + (SELECT COUNT(*) FROM binferry.later_key WHERE stream = {0})",
             literal(&self.pipeline.stream)
         );
         loop {

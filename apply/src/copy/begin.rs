@@ -18,9 +18,9 @@ use binferry_schemas::{
 use mysql_async::{Error, prelude::Queryable};
 
 use super::{
-    CopyProblem, IntoTables,
+    CopyProblem, IntoTables, LaterKeys,
     definition::Definition,
-    ledger::{self, Entry, State},
+    ledger::{self, Entry, Later, State},
     repair,
 };
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
     error::{ApplyError, Place, ServerFault, TableName, TableProblem},
     render::{literal::put_quoted, name::quoted},
     retry::{Verdict, verdict},
+    takeover,
     target::{catalog, mapping::Mapping, table::TargetTable},
 };
 
@@ -42,6 +43,12 @@ const MEANING: u64 = 1 | 2 | 4 | 8 | 64 | 1 << 20 | 1 << 29;
 /// dates are defaults like any other.
 const STRICT: u64 = 1 << 21 | 1 << 22 | 1 << 25 | 1 << 30;
 
+/// ER_FK_NO_INDEX_PARENT, and what MariaDB says instead: ER_CANT_CREATE_TABLE.
+const NO_KEY_AT_PARENT: [u16; 2] = [1822, 1005];
+
+/// Rows of so many bytes, as the source estimates them, make it worth while to add keys after them.
+const MANY: u64 = 1 << 20;
+
 /// What a target is told to do with a copy.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -49,6 +56,7 @@ pub struct Rules {
     /// Tables whose triggers may do what they do.
     pub triggers: Option<TableFilter>,
     pub stream: String,
+    pub keys: Arc<LaterKeys>,
 }
 
 /// A copy that begins.
@@ -106,11 +114,13 @@ impl Beginning {
                     made: true,
                     keyless: begin.key.is_empty(),
                 };
-                let mut sql = Vec::new();
-                ledger::put_entry(&mut sql, stream, &entry);
-                let written = target.conn.query_drop(sql).await;
-                written.map_err(|error| from_mysql(error, DOING))?;
-                self.create(target, &definition).await?;
+                let later = self.keys_for_later(&name, &definition);
+                self.note(target, stream, &entry, &later).await?;
+                let create = match later.keys.is_empty() {
+                    true => &definition.create,
+                    false => &definition.unkeyed,
+                };
+                self.create(target, create, &rules.keys).await?;
                 true
             }
             (Some(_), Some(entry)) => entry.made,
@@ -156,6 +166,45 @@ impl Beginning {
             }));
         }
         Ok(statements)
+    }
+
+    /// Ordering the rows once, when all are there, is cheaper than finding the place of each; not for a few.
+    fn keys_for_later(&self, name: &TableName, definition: &Definition) -> Later {
+        let begin = &*self.begin;
+        let worth = begin.estimated_bytes >= MANY && !begin.key.is_empty();
+        Later {
+            table: name.clone(),
+            sql_mode: begin.sql_mode,
+            claim: String::new(),
+            keys: match worth {
+                true => definition.later.clone(),
+                false => Vec::new(),
+            },
+        }
+    }
+
+    /// What the ledger has to say before the table is there.
+    async fn note(
+        &self,
+        target: &mut Target,
+        stream: &str,
+        entry: &Entry,
+        later: &Later,
+    ) -> Result<(), ApplyError> {
+        let (mut put, mut removal, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        ledger::put_entry(&mut put, stream, entry);
+        ledger::put_later_removal(&mut removal, stream, &later.table);
+        let mut statements = vec![b"START TRANSACTION".to_vec(), put, removal];
+        if !later.keys.is_empty() {
+            ledger::put_later(&mut keys, stream, later);
+            statements.push(keys);
+        }
+        statements.push(b"COMMIT".to_vec());
+        for sql in statements {
+            let written = target.conn.query_drop(sql).await;
+            written.map_err(|error| from_mysql(error, DOING))?;
+        }
+        Ok(())
     }
 
     /// Rows that are there already: the copy's own, or not to be there.
@@ -244,7 +293,12 @@ impl Beginning {
         })
     }
 
-    async fn create(&self, target: &mut Target, definition: &Definition) -> Result<(), ApplyError> {
+    async fn create(
+        &self,
+        target: &mut Target,
+        create: &str,
+        keys: &LaterKeys,
+    ) -> Result<(), ApplyError> {
         let begin = &*self.begin;
         let database = &begin.table.database;
         let there: Option<u8> = (target.conn)
@@ -260,9 +314,17 @@ impl Beginning {
             statements.push(&begin.create_database);
         }
         let default = format!("USE {}", quoted(database));
-        statements.extend([default.as_str(), definition.create.as_str()]);
+        statements.extend([default.as_str(), create]);
         for sql in statements {
-            match target.conn.query_drop(sql).await {
+            let mut ran = target.conn.query_drop(sql).await;
+            // A foreign key may refer to a plain key.
+            if let Err(Error::Server(answer)) = &ran
+                && NO_KEY_AT_PARENT.contains(&answer.code)
+            {
+                takeover::awake(&mut target.conn, keys.complete_all()).await?;
+                ran = target.conn.query_drop(sql).await;
+            }
+            match ran {
                 Ok(()) => {}
                 // Another stream was faster.
                 Err(Error::Server(answer)) if answer.code == 1007 => {}

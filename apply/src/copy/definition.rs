@@ -1,5 +1,5 @@
 //! The text of a CREATE TABLE as SHOW CREATE TABLE prints it, taken apart as far as a copy needs: foreign keys to tables that do not come
-//! have to come out.
+//! have to come out, and plain keys may.
 //!
 //! Only the list in the first parentheses is looked at, and of it only where its items end and how they begin. Quotes are followed as the
 //! server of the text would: names in backticks, text in quotes, backslashes in text unless `sql_mode` has `NO_BACKSLASH_ESCAPES`. What is
@@ -22,6 +22,18 @@ pub struct Definition {
     pub generated: Vec<String>,
     /// Columns that may be NULL and have no default, not even that: no CREATE TABLE gives them that, only `ALTER … DROP DEFAULT`.
     pub bare: Vec<String>,
+    /// Its plain keys, when all of them can as well be added after the rows: SHOW CREATE TABLE then prints the same again.
+    pub later: Vec<LaterKey>,
+    /// `create` without those.
+    pub unkeyed: String,
+}
+
+/// A key that orders rows, and decides nothing about them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaterKey {
+    /// `KEY … (…) …`, as it was.
+    pub text: String,
+    pub name: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,16 +86,23 @@ impl Definition {
         // What stood between the last item and the parenthesis: a line break.
         let last = text_items(text, &items).last().copied().unwrap_or_default();
         let space = &last[last.trim_end().len()..];
-        let list = kept.join(",");
+        let without = |list: &[&str]| format!("{head}{}{space}{tail}", list.join(",").trim_end());
         let create = match foreign_keys.is_empty() {
             true => text.to_owned(),
-            false => format!("{head}{}{space}{tail}", list.trim_end()),
+            false => without(&kept),
+        };
+        let (later, rest) = quotes.later(&text_items(text, &items))?;
+        let unkeyed = match later.is_empty() {
+            true => create.clone(),
+            false => without(&rest),
         };
         Ok(Self {
             create,
             foreign_keys,
             generated,
             bare,
+            later,
+            unkeyed,
         })
     }
 }
@@ -194,6 +213,49 @@ impl Quotes {
         }))
     }
 
+    /// The plain keys and the rest of the list; no key where one of them has to be there, or would come to stand in another place than it had.
+    fn later<'a>(self, items: &[&'a str]) -> Result<(Vec<LaterKey>, Vec<&'a str>), Unclear> {
+        let (mut later, mut rest, mut first_columns) = (Vec::new(), Vec::new(), Vec::new());
+        let mut counter = None;
+        for item in items {
+            let tokens = self.tokens(item)?;
+            match &tokens[..] {
+                // An expression means what it means in the session of the whole text.
+                [key, name, open, column, ..]
+                    if key.is_word("KEY") && name.quoted && open.is_sign("(") && column.quoted =>
+                {
+                    first_columns.push(column.text.clone());
+                    later.push(LaterKey {
+                        text: item.trim().to_owned(),
+                        name: name.text.clone(),
+                    });
+                    continue;
+                }
+                // A foreign key needs one of the keys; the others are printed behind plain ones.
+                [first, ..]
+                    if ["KEY", "FULLTEXT", "SPATIAL", "FOREIGN"]
+                        .iter()
+                        .any(|word| first.is_word(word)) =>
+                {
+                    return Ok((Vec::new(), Vec::new()));
+                }
+                [_, _, foreign, ..] if foreign.is_word("FOREIGN") => {
+                    return Ok((Vec::new(), Vec::new()));
+                }
+                [column, ..] if tokens.iter().any(|token| token.is_word("AUTO_INCREMENT")) => {
+                    counter = Some(column.text.clone());
+                }
+                _ => {}
+            }
+            rest.push(*item);
+        }
+        // The server wants a key on it from the beginning.
+        if counter.is_some_and(|counter| first_columns.contains(&counter)) {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        Ok((later, rest))
+    }
+
     /// The name, when it is a column that is computed.
     fn generated(self, item: &str) -> Result<Option<String>, Unclear> {
         let tokens = self.tokens(item)?;
@@ -292,6 +354,10 @@ impl Token {
         !self.quoted && self.text.eq_ignore_ascii_case(word)
     }
 
+    fn is_sign(&self, sign: &str) -> bool {
+        !self.quoted && self.text == sign
+    }
+
     fn is_name(&self) -> bool {
         self.quoted || !self.is_word("FOREIGN")
     }
@@ -332,6 +398,42 @@ mod tests {
             definition.foreign_keys[0].text,
             "CONSTRAINT `c_ibfk_1` FOREIGN KEY (`p`) REFERENCES `p` (`id`) ON DELETE SET NULL"
         );
+    }
+
+    #[test]
+    fn plain_keys_may_come_later() {
+        let definition = parse(
+            "CREATE TABLE `c` (\n  `id` int NOT NULL AUTO_INCREMENT,\n  `a``b` varchar(40),\n  PRIMARY KEY (`id`),\n  UNIQUE KEY `u` (`id`),\n  \
+             KEY `a``k` (`a``b`(5) DESC) COMMENT ',KEY',\n  CONSTRAINT `x` CHECK ((`id` > 0)),\n  KEY `z` (`id`,`a``b`)\n) ENGINE=InnoDB",
+        );
+        // Whose first column counts.
+        assert!(definition.later.is_empty());
+        assert_eq!(definition.unkeyed, definition.create);
+        let definition = parse(
+            "CREATE TABLE `c` (\n  `id` int NOT NULL AUTO_INCREMENT,\n  `a``b` varchar(40),\n  PRIMARY KEY (`id`),\n  UNIQUE KEY `u` (`id`),\n  \
+             KEY `a``k` (`a``b`(5) DESC) COMMENT ',KEY',\n  KEY `z` (`a``b`,`id`)\n) ENGINE=InnoDB",
+        );
+        let names: Vec<_> = definition.later.iter().map(|key| &*key.name).collect();
+        assert_eq!(names, ["a`k", "z"]);
+        assert_eq!(
+            definition.later[0].text,
+            "KEY `a``k` (`a``b`(5) DESC) COMMENT ',KEY'"
+        );
+        assert_eq!(
+            definition.unkeyed,
+            "CREATE TABLE `c` (\n  `id` int NOT NULL AUTO_INCREMENT,\n  `a``b` varchar(40),\n  PRIMARY KEY (`id`),\n  UNIQUE KEY `u` (`id`)\n) ENGINE=InnoDB"
+        );
+        for other in [
+            "FULLTEXT KEY `f` (`a`)",
+            "SPATIAL KEY `s` (`a`)",
+            "KEY `f` ((`a` + 1))",
+            "CONSTRAINT `x` FOREIGN KEY (`a`) REFERENCES `p` (`id`)",
+        ] {
+            let definition = parse(&format!(
+                "CREATE TABLE `c` (`a` int, KEY `k` (`a`), {other})"
+            ));
+            assert!(definition.later.is_empty(), "{other}");
+        }
     }
 
     #[test]

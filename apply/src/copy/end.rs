@@ -14,7 +14,7 @@ use mysql_async::{Error, prelude::Queryable};
 
 use super::{
     CopyProblem,
-    begin::{is_about_definitions, sql_mode, statement, table_text, told},
+    begin::{Rules, is_about_definitions, sql_mode, statement, table_text, told},
     ledger::{self, Entry, Pending, State},
     tables::is_incomplete,
 };
@@ -23,6 +23,7 @@ use crate::{
     connection::{self, Target, from_mysql},
     error::{ApplyError, Place, TableName},
     render::name::quoted,
+    takeover,
 };
 
 const DOING: &str = "adding foreign keys after a copy";
@@ -30,11 +31,12 @@ const DOING: &str = "adding foreign keys after a copy";
 /// A copy is over, or a whole job. Gives whether foreign keys were added.
 pub async fn end(
     target: &mut Target,
-    stream: &str,
+    rules: &Rules,
     copy: Option<Uuid>,
     state: &FoldState,
     place: &Arc<Place>,
 ) -> Result<(Vec<Statement>, bool), ApplyError> {
+    let stream = rules.stream.as_str();
     ledger::create_tables(&mut target.conn).await?;
     let entries = ledger::entries(&mut target.conn, stream).await?;
     let copy = copy.map(|copy| copy.to_string());
@@ -80,6 +82,14 @@ pub async fn end(
                 ),
             }
         }
+        // It may be a plain key that they refer to.
+        let parents: Vec<(String, String)> = (ready.iter())
+            .map(|key| &key.key.parent)
+            .map(|parent| (parent.database.clone(), parent.table.clone()))
+            .collect();
+        if !parents.is_empty() {
+            takeover::awake(&mut target.conn, rules.keys.complete(&parents)).await?;
+        }
         added |= add(target, child, &ready, place).await?;
         for key in ready {
             statements.push(statement(|sql| {
@@ -106,6 +116,7 @@ pub async fn given_up(
         return Ok(vec![
             statement(|sql| ledger::put_entry_removal(sql, stream, &entry.table)),
             statement(|sql| ledger::put_key_removal(sql, stream, &entry.table, None)),
+            statement(|sql| ledger::put_later_removal(sql, stream, &entry.table)),
         ]);
     }
     entry.state = State::GivenUp;

@@ -2,18 +2,19 @@
 //!
 //! Which tables are being copied, and how far, is in the fold of the progress row. What the fold can't tell is here: rows of
 //! `binferry.copy` and `binferry.foreign_key` are written in the transaction of the progress that covers them, with one exception. Before a
-//! table is created, a row says so: should the applier die between the two, its successor knows whose the table is.
+//! table is created, a row says so: should the applier die between the two, its successor knows whose the table is. With that row come
+//! those of the keys that the table is created without (`later_key`); they go when the keys are there (see `keys`).
 
 use mysql_async::{Conn, prelude::Queryable};
 
-use super::definition::ForeignKey;
+use super::definition::{ForeignKey, LaterKey};
 use crate::{
     connection::from_mysql,
     error::{ApplyError, TableName},
     render::literal::put_quoted,
 };
 
-const TABLES: [(&str, &str); 2] = [
+const TABLES: [(&str, &str); 3] = [
     (
         "copy",
         "CREATE TABLE IF NOT EXISTS binferry.copy (
@@ -42,6 +43,20 @@ const TABLES: [(&str, &str); 2] = [
   definition LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
   PRIMARY KEY (stream, table_schema, table_name, name)
 ) ENGINE = InnoDB COMMENT = 'binferry: foreign keys that copied tables get when both ends are copied'",
+    ),
+    (
+        "later_key",
+        "CREATE TABLE IF NOT EXISTS binferry.later_key (
+  stream VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+  table_schema VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+  table_name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+  place INT UNSIGNED NOT NULL,
+  name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+  sql_mode BIGINT UNSIGNED NOT NULL,
+  claim CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  definition LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+  PRIMARY KEY (stream, table_schema, table_name, place)
+) ENGINE = InnoDB COMMENT = 'binferry: keys that copied tables get after their rows'",
     ),
 ];
 
@@ -92,6 +107,17 @@ pub struct Pending {
 
 fn fail(error: mysql_async::Error) -> ApplyError {
     from_mysql(error, DOING)
+}
+
+/// The keys that a table is still to get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Later {
+    pub table: TableName,
+    pub sql_mode: u64,
+    /// Whose session is adding them, or was; empty: nobody's yet.
+    pub claim: String,
+    /// In the order of their definitions.
+    pub keys: Vec<LaterKey>,
 }
 
 async fn exists(conn: &mut Conn, name: &str) -> Result<bool, ApplyError> {
@@ -170,6 +196,66 @@ pub async fn pending(conn: &mut Conn, stream: &str) -> Result<Vec<Pending>, Appl
         },
     };
     Ok(rows.into_iter().map(pending).collect())
+}
+
+/// The stream's keys that are to come after the rows, table by table; none where nothing was ever copied.
+pub async fn later(conn: &mut Conn, stream: &str) -> Result<Vec<Later>, ApplyError> {
+    if !exists(conn, "later_key").await? {
+        return Ok(Vec::new());
+    }
+    type Row = (String, String, String, u64, String, String);
+    let rows: Vec<Row> = conn
+        .exec(
+            "SELECT table_schema, table_name, name, sql_mode, claim, definition FROM binferry.later_key WHERE stream = ? \
+             ORDER BY table_schema, table_name, place",
+            (stream,),
+        )
+        .await
+        .map_err(fail)?;
+    let mut later: Vec<Later> = Vec::new();
+    for (database, table, name, sql_mode, claim, text) in rows {
+        let table = TableName { database, table };
+        let key = LaterKey { text, name };
+        match later.last_mut() {
+            Some(last) if last.table == table => last.keys.push(key),
+            _ => later.push(Later {
+                table,
+                sql_mode,
+                claim,
+                keys: vec![key],
+            }),
+        }
+    }
+    Ok(later)
+}
+
+/// `INSERT` of the keys that a table is to get.
+pub fn put_later(out: &mut Vec<u8>, stream: &str, later: &Later) {
+    out.extend_from_slice(
+        b"INSERT INTO binferry.later_key (stream,table_schema,table_name,place,name,sql_mode,claim,definition) VALUES ",
+    );
+    for (place, key) in later.keys.iter().enumerate() {
+        out.extend_from_slice(if place == 0 { b"(" } else { b",(" });
+        for text in [stream, &later.table.database, &later.table.table] {
+            put_quoted(out, text.as_bytes());
+            out.push(b',');
+        }
+        out.extend_from_slice(place.to_string().as_bytes());
+        out.push(b',');
+        put_quoted(out, key.name.as_bytes());
+        out.push(b',');
+        out.extend_from_slice(later.sql_mode.to_string().as_bytes());
+        out.push(b',');
+        put_quoted(out, later.claim.as_bytes());
+        out.push(b',');
+        put_quoted(out, key.text.as_bytes());
+        out.push(b')');
+    }
+}
+
+pub fn put_later_removal(out: &mut Vec<u8>, stream: &str, table: &TableName) {
+    out.extend_from_slice(b"DELETE FROM binferry.later_key");
+    put_of_table(out, stream, table);
 }
 
 /// `INSERT` or overwrite of a table's entry.

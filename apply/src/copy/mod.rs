@@ -10,6 +10,7 @@
 mod begin;
 mod definition;
 pub mod end;
+mod keys;
 pub mod ledger;
 mod repair;
 mod step;
@@ -17,6 +18,7 @@ mod tables;
 
 pub use self::{
     begin::{Beginning, Rules},
+    keys::LaterKeys,
     repair::Repair,
     step::Step,
     tables::{Fate, Fates, awaited, is_incomplete},
@@ -48,6 +50,11 @@ pub enum CopyProblem {
         names: Vec<String>,
         fault: Box<ServerFault>,
     },
+    #[error("keys cannot be added after the rows ({}): {fault}", .names.join(", "))]
+    Keys {
+        names: Vec<String>,
+        fault: Box<ServerFault>,
+    },
     #[error("a copy brings rows without their GTIDs, which --gtid preserve would leave as holes")]
     Preserve,
     #[error("rows cannot be repaired by copying again: {0}")]
@@ -69,6 +76,9 @@ impl CopyProblem {
             Self::ForeignKeys { .. } => {
                 "repair the tables at both ends and start again; or do without: DELETE the keys' rows from binferry.foreign_key on the target"
                     .to_owned()
+            }
+            Self::Keys { .. } => {
+                format!("add them to {table} on the target by hand as the target allows; or do without: DELETE the table's rows from binferry.later_key on the target")
             }
             Self::Preserve => {
                 "build the target from a backup of the source, with its GTIDs; or leave out --gtid preserve".to_owned()

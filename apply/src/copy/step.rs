@@ -47,7 +47,7 @@ impl Step {
         let stream = rules.stream.as_str();
         let (statements, others) = match self {
             Self::Begin(beginning) => (beginning.run(target, rules).await?, false),
-            Self::End(copy, place) => end::end(target, stream, *copy, state, place).await?,
+            Self::End(copy, place) => end::end(target, rules, *copy, state, place).await?,
             Self::GivenUp(copy, reason) => {
                 (end::given_up(target, stream, *copy, *reason).await?, false)
             }

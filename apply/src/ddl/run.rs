@@ -7,7 +7,7 @@ use std::{pin::pin, time::Duration};
 
 use binferry_schemas::record::Replay;
 use mysql_async::{Conn, Error, prelude::Queryable};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
     DdlUnit, SESSION,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     connection::{self, KEEPALIVE, Target, from_mysql},
-    copy::ledger,
+    copy::{LaterKeys, ledger},
     dialect::Dialect,
     error::{ApplyError, TableName},
     executor::Executor,
@@ -30,8 +30,6 @@ use crate::{
 };
 
 const DOING: &str = "preparing a schema change";
-/// How long the session of an older attempt may take to end when it is told to.
-const ENDING: Duration = Duration::from_secs(60);
 /// It is said so often that a statement is still running.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -40,6 +38,7 @@ pub(crate) async fn run(
     executor: &mut Executor,
     unit: &DdlUnit,
     options: &Options,
+    keys: &LaterKeys,
 ) -> Result<(), ApplyError> {
     let replay = unit.ddl.replay.as_deref();
     let replay = replay.ok_or(ApplyError::Defect("a statement without its session"))?;
@@ -49,6 +48,7 @@ pub(crate) async fn run(
     if begun.as_ref().is_some_and(|open| open.done) {
         return Ok(());
     }
+    meanwhile(executor, unit, whole(keys, unit)).await?;
     let mut target = connection::connect(&options.address).await?;
     let outcome = async {
         let means = Means::of(&mut target, options.gtids).await?;
@@ -114,6 +114,16 @@ pub(crate) async fn run(
     // The session ends either way.
     let _ = tokio::time::timeout(Duration::from_secs(2), target.conn.disconnect()).await;
     outcome
+}
+
+/// The statement finds its tables as they are on the source, with all their keys; so it does those that it may only read or refer to.
+async fn whole(keys: &LaterKeys, unit: &DdlUnit) -> Result<(), ApplyError> {
+    const OTHERS: [&str; 4] = ["LIKE", "REFERENCES", "FOREIGN", "CONSTRAINT"];
+    let statement = unit.ddl.statement.to_uppercase();
+    match OTHERS.iter().any(|word| statement.contains(word)) {
+        true => keys.complete_all().await,
+        false => keys.complete(&unit.ddl.tables).await,
+    }
 }
 
 /// How it can be told whether a statement was done.
@@ -198,7 +208,7 @@ async fn was_done(
     stream: &str,
 ) -> Result<bool, ApplyError> {
     let Some(name) = &open.name else {
-        end_session(&mut target.conn, &open.incarnation).await?;
+        takeover::end_and_wait(&mut target.conn, &open.incarnation, SESSION).await?;
         let broken = || ApplyError::Progress {
             stream: stream.to_owned(),
             reason: "binferry.ddl holds definitions that cannot be read".to_owned(),
@@ -217,7 +227,7 @@ async fn was_done(
     })?;
     if means == Means::Definitions {
         // It can't be waited for by its GTID any more.
-        end_session(&mut target.conn, &open.incarnation).await?;
+        takeover::end_and_wait(&mut target.conn, &open.incarnation, SESSION).await?;
     }
     preserve::is_executed(&mut target.conn, gtid).await
 }
@@ -228,27 +238,6 @@ fn in_doubt(unit: &DdlUnit, stream: &str) -> ApplyError {
         stream: stream.to_owned(),
         statement: unit.ddl.statement.clone(),
     }
-}
-
-/// Ends the session of an older attempt, and waits until it is gone: only then does nothing more happen to the definitions.
-async fn end_session(conn: &mut Conn, incarnation: &str) -> Result<(), ApplyError> {
-    let patience = Instant::now() + ENDING;
-    while let Some(session) = takeover::holder(conn, incarnation, SESSION).await? {
-        if Instant::now() >= patience {
-            return Err(ApplyError::Lost {
-                reason: format!(
-                    "a schema change of an older attempt still runs in session {session}"
-                ),
-            });
-        }
-        match conn.query_drop(format!("KILL {session}")).await {
-            // It has just ended.
-            Err(Error::Server(answer)) if answer.code == 1094 => {}
-            other => other.map_err(|error| from_mysql(error, "ending an older attempt"))?,
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-    Ok(())
 }
 
 /// Numbers are given in the order in which a table holds its rows. With a primary key that is its order, on each server the same.

@@ -2,6 +2,7 @@
 
 mod definitions;
 mod histories;
+mod keys;
 mod pen;
 mod tables;
 mod types;

@@ -258,9 +258,18 @@ impl Stage {
 
     pub async fn rename(&mut self, statement: &str, pairs: &[(&str, &str)]) -> Result<Gtid> {
         let tables: Vec<_> = pairs.iter().flat_map(|(from, to)| [*from, *to]).collect();
+        self.replayed(statement, DdlEffect::Rename, &tables).await
+    }
+
+    /// With what it takes to run it.
+    pub async fn replayed(
+        &mut self,
+        statement: &str,
+        effect: DdlEffect,
+        tables: &[&str],
+    ) -> Result<Gtid> {
         let replay = Some(Box::default());
-        self.ddl_of(statement, DdlEffect::Rename, &tables, replay)
-            .await
+        self.ddl_of(statement, effect, tables, replay).await
     }
 
     async fn ddl_of(

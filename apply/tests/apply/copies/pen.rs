@@ -30,6 +30,7 @@ pub struct Begin<'a> {
     pub over: Over,
     pub replaces: Option<Uuid>,
     pub sql_mode: u64,
+    pub estimated_bytes: u64,
 }
 
 impl<'a> Begin<'a> {
@@ -40,6 +41,7 @@ impl<'a> Begin<'a> {
             over: Over::Nothing,
             replaces: None,
             sql_mode: 0,
+            estimated_bytes: 0,
         }
     }
 }
@@ -87,7 +89,7 @@ pub async fn begin(stage: &mut Stage, job: Uuid, table: &Table, begin: Begin<'_>
         key_name: if key.is_empty() { "" } else { "PRIMARY" }.to_owned(),
         key: key.clone(),
         estimated_rows: 0,
-        estimated_bytes: 0,
+        estimated_bytes: begin.estimated_bytes,
         window: Window::default(),
     };
     step(stage, SnapshotStep::Begin(Box::new(begun))).await?;
