@@ -16,8 +16,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use binferry_schemas::{
     gtid::{Gtid, GtidSet, Uuid},
     record::{
-        Body, CopyState, DdlEffect, Image, JobState, Over, Snapshot, SnapshotBegin, SnapshotEnd,
-        SnapshotJob, SnapshotStep, TableRef, Window,
+        Body, CopyState, DdlEffect, GivenUp, Image, JobState, Over, Snapshot, SnapshotBegin,
+        SnapshotEnd, SnapshotGivenUp, SnapshotJob, SnapshotStep, TableRef, Window,
     },
     row::RowSchema,
 };
@@ -431,10 +431,14 @@ impl Desk {
         tables: &[(String, String)],
         session: &mut Session,
     ) -> Result<(), CaptureError> {
-        if let Some(job) = want(tables, session).await?
-            && let Some(wanted) = &self.wanted
-        {
-            let _ = wanted.send(job);
+        let over = under_way(tables, session);
+        if let Some(job) = want(tables, session).await? {
+            for copy in over {
+                self.ends(copy);
+            }
+            if let Some(wanted) = &self.wanted {
+                let _ = wanted.send(job);
+            }
         }
         Ok(())
     }
@@ -641,7 +645,8 @@ impl Received {
     pub(crate) const NOTHING: Self = Self(None);
 }
 
-/// Asks for copies of tables, whatever the log has of them.
+/// Asks for copies of tables, whatever the log has of them. Copies of theirs that are under way are over: their rows come again, perhaps to
+/// a table that has another name by then, so nobody is to take these for the table's.
 pub(crate) async fn want(
     tables: &[Name],
     session: &mut Session,
@@ -659,8 +664,27 @@ pub(crate) async fn want(
     };
     let job = super::job(&filter, None, Over::Remove);
     append_step(SnapshotStep::Wanted(job.clone()), session).await?;
+    for copy in under_way(tables, session) {
+        let given_up = SnapshotGivenUp {
+            copy,
+            reason: GivenUp::Changed,
+            detail: "the table is copied anew".to_owned(),
+        };
+        append_step(SnapshotStep::GivenUp(given_up), session).await?;
+    }
     session.settled().await?;
     Ok(Some(job))
+}
+
+fn under_way(tables: &[Name], session: &Session) -> Vec<Uuid> {
+    let copies = session.state().sites.iter().flat_map(|site| &site.copies);
+    let named = |table: &TableRef| {
+        let mut tables = tables.iter();
+        tables.any(|(database, name)| *database == table.database && *name == table.table)
+    };
+    (copies.filter(|copy| named(&copy.table)))
+        .map(|copy| copy.copy)
+        .collect()
 }
 
 fn moved(table: &TableRef) -> SnapshotError {

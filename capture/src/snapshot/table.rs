@@ -142,7 +142,10 @@ impl TableCopy {
             };
             match came {
                 Came::Redefined => {}
-                Came::Replaced => return Ok(()),
+                Came::Replaced => {
+                    self.shared.forget(&self.state);
+                    return Ok(());
+                }
                 Came::Through => {
                     self.shared.forget(&self.state);
                     info!(
