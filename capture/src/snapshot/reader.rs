@@ -199,7 +199,7 @@ impl Reader {
             .query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
             .await?;
         let touch = format!(
-            "SELECT 1 FROM {}.{} LIMIT 0",
+            "SELECT 1 FROM {}.{} LIMIT 1",
             sql::quoted(&definition.schema.database),
             sql::quoted(&definition.schema.table)
         );
@@ -308,7 +308,16 @@ impl Reader {
                 buffer,
             })
         };
-        while let Some(row) = self.connection.row(&selecting).await? {
+        let mut first = true;
+        loop {
+            let row = match self.connection.row(&selecting).await {
+                Ok(Some(row)) => row,
+                Ok(None) => break,
+                // A statement between the snapshot and the touch shows here; none can come later.
+                Err(error) if first => return self.refused(error).await,
+                Err(error) => return Err(error),
+            };
+            first = false;
             push(
                 &mut buffer,
                 definition,
