@@ -162,6 +162,13 @@ pub fn classify(query: &QueryEvent<'_>, mariadb: bool) -> Result<Statement, Deco
         if !parts.is_empty() {
             definition.plain = tokens::without(&text, &parts);
         }
+        // Quoted, it is a name.
+        let starred = |token: &Token<'_>| matches!(token, Token::Name(name) if name == ALL_TABLES);
+        if (definition.tables.iter()).any(|(_, table)| table == ALL_TABLES)
+            && tokens.iter().any(starred)
+        {
+            definition.obstacle = Some("the name `*` cannot be told from all tables of a database");
+        }
         if query.error_code() != 0 {
             definition.obstacle = Some("it failed on the source, after a part of it was done");
         }

@@ -81,6 +81,11 @@ fn what_is_not_run_elsewhere() -> Result<()> {
         ),
         ("ALTER TABLE t DISCARD TABLESPACE", "file of the source's"),
         (
+            "CREATE TABLE `*` (id INT PRIMARY KEY)",
+            "the name `*` cannot be told",
+        ),
+        ("DROP TABLE `*`", "the name `*` cannot be told"),
+        (
             "SET time_zone = 'SYSTEM'; CREATE TABLE z (id INT PRIMARY KEY, t TIMESTAMP DEFAULT '2020-01-01 00:00:00')",
             "",
         ),

@@ -210,6 +210,27 @@ fn a_change_may_touch_what_the_server_says() {
 }
 
 #[test]
+fn a_table_called_as_all_tables() {
+    let obstacle = |statement: &str| definition(statement, false).obstacle.is_some();
+    for statement in [
+        "DROP TABLE `*`, t",
+        "RENAME TABLE t TO shop.`*`",
+        "ALTER TABLE `*` ADD a INT",
+        "CREATE DATABASE `*`",
+    ] {
+        assert!(obstacle(statement), "{statement}");
+    }
+    for statement in [
+        "DROP DATABASE shop",
+        "ALTER TABLE t ADD `*` INT",
+        "DROP TABLE `**`",
+        "CREATE TABLE t (a INT DEFAULT (3 * 4))",
+    ] {
+        assert!(!obstacle(statement), "{statement}");
+    }
+}
+
+#[test]
 fn definitions() {
     use DdlEffect::*;
     check(
