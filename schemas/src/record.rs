@@ -25,7 +25,7 @@ mod xa;
 
 pub use self::{
     change::{Change, Changes, ChangesBuffer, ChangesIter, Image, Operation},
-    ddl::{ALL_TABLES, Ddl, DdlEffect, Replay},
+    ddl::{ALL_TABLES, Ddl, DdlEffect, Replay, WHICH_ZONE},
     error::RecordError,
     fold_state::{
         CopyState, FoldState, JobState, Newest, OpenRows, OpenTransaction, Prepared, SiteState,

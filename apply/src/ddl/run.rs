@@ -5,7 +5,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use binferry_schemas::record::Replay;
+use binferry_schemas::record::{Replay, WHICH_ZONE};
 use mysql_async::{Conn, Error, prelude::Queryable};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -13,7 +13,7 @@ use super::{
     DdlUnit, SESSION,
     absent::{self, Part},
     definition::{self, Answer},
-    session::{self, GUARDED, Present},
+    session::{self, GUARDED, Present, Zones},
     standing::{self, Claim, Open, Standing},
     waiting,
 };
@@ -286,10 +286,11 @@ pub(crate) fn stop(unit: &DdlUnit, reason: &str) -> ApplyError {
 async fn prepare(target: &mut Target, unit: &DdlUnit, replay: &Replay) -> Result<(), ApplyError> {
     let fail = |error| from_mysql(error, DOING);
     let ddl = &unit.ddl;
-    let zone: Option<String> =
-        (target.conn.query_first("SELECT @@system_time_zone").await).map_err(fail)?;
     let mut present = Present {
-        system_time_zone: zone.unwrap_or_default(),
+        zones: match ddl.time_zone.as_str() {
+            "SYSTEM" => zones(&mut target.conn).await?,
+            _ => Zones::default(),
+        },
         has_collations: false,
         guarded: Vec::new(),
     };
@@ -338,6 +339,26 @@ async fn prepare(target: &mut Target, unit: &DdlUnit, replay: &Replay) -> Result
         set.map_err(fail)?;
     }
     Ok(())
+}
+
+/// Which zones there are on the target; the session's own is set anew.
+async fn zones(conn: &mut Conn) -> Result<Zones, ApplyError> {
+    let fail = |error| from_mysql(error, DOING);
+    let mut answers = ["SYSTEM", "+00:00"].map(|zone| (zone, String::new()));
+    for (zone, answer) in &mut answers {
+        let set = conn.query_drop(format!("SET time_zone='{zone}'")).await;
+        set.map_err(fail)?;
+        let found: Option<String> = conn.query_first(WHICH_ZONE).await.map_err(fail)?;
+        *answer = found.unwrap_or_default();
+    }
+    let name: Option<String> =
+        (conn.query_first("SELECT @@system_time_zone").await).map_err(fail)?;
+    let [(_, system), (_, utc)] = answers;
+    Ok(Zones {
+        name: name.unwrap_or_default(),
+        system,
+        utc,
+    })
 }
 
 /// A mark of ours in front: whoever reads the target's binlog sees whose the statement is, also where it has no GTID of our choosing.

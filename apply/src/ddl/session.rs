@@ -38,11 +38,20 @@ const MYSQL_MODES: u64 = 1 << 32;
 /// What the target says of itself, where it matters.
 #[derive(Debug, Clone, Default)]
 pub struct Present {
-    pub system_time_zone: String,
+    /// For a statement in the zone SYSTEM.
+    pub zones: Zones,
     /// It has `character_set_collations`: a MariaDB from 11.2 on.
     pub has_collations: bool,
     /// Variables that need a privilege to be set, with their present values.
     pub guarded: Vec<(&'static str, String)>,
+}
+
+/// What SYSTEM is called there, and which zones it and UTC are ([`binferry_schemas::record::WHICH_ZONE`]).
+#[derive(Debug, Clone, Default)]
+pub struct Zones {
+    pub name: String,
+    pub system: String,
+    pub utc: String,
 }
 
 /// Variables that need SESSION_VARIABLES_ADMIN.
@@ -195,18 +204,30 @@ fn time_zone(zone: &str, replay: &Replay, present: &Present) -> Result<String, S
     let zone = match zone {
         // It does not matter to the statement.
         "" => "+00:00",
-        "SYSTEM" => match replay.system_time_zone.as_str() {
-            "UTC" | "GMT" => "+00:00",
-            here if !here.is_empty() && here == present.system_time_zone => "SYSTEM",
-            here => {
-                return Err(format!(
-                    "it depends on the source's time zone, which is SYSTEM and there {}, and on the target {}; SET PERSIST time_zone on the source \
-                     to the name of a zone",
-                    if here.is_empty() { "not known" } else { here },
-                    present.system_time_zone
-                ));
+        "SYSTEM" => {
+            let here = replay.system_time_zone.as_str();
+            let (name, which) = here.split_once(' ').unwrap_or((here, ""));
+            let zones = &present.zones;
+            match which {
+                // Older versions logged the name alone. This one is no other zone's.
+                "" if name == "UTC" => "+00:00",
+                which if !which.is_empty() && which == zones.utc => "+00:00",
+                which if !which.is_empty() && which == zones.system => "SYSTEM",
+                _ => {
+                    return Err(format!(
+                        "it depends on the source's time zone, which is SYSTEM and there {}, and on the target SYSTEM is {}{}; SET PERSIST time_zone \
+                         on the source to the name of a zone",
+                        if name.is_empty() { "not known" } else { name },
+                        zones.name,
+                        if name == zones.name {
+                            ", but not the same zone"
+                        } else {
+                            ""
+                        },
+                    ));
+                }
             }
-        },
+        }
         zone => zone,
     };
     let mut literal = Vec::new();
@@ -256,7 +277,11 @@ mod tests {
 
     fn all(ddl: &Ddl, replay: &Replay, dialect: Dialect) -> Result<String, String> {
         let present = Present {
-            system_time_zone: "CET".to_owned(),
+            zones: Zones {
+                name: "CST".to_owned(),
+                system: "5".to_owned(),
+                utc: "0".to_owned(),
+            },
             has_collations: false,
             guarded: vec![
                 ("default_collation_for_utf8mb4", "255".to_owned()),
@@ -304,8 +329,13 @@ mod tests {
         assert_eq!(zone("+02:00", "").unwrap(), "'+02:00'");
         assert_eq!(zone("a'b", "").unwrap(), "'a\\'b'");
         assert_eq!(zone("SYSTEM", "UTC").unwrap(), "'+00:00'");
-        assert_eq!(zone("SYSTEM", "CET").unwrap(), "'SYSTEM'");
-        assert!(zone("SYSTEM", "EST").is_err() && zone("SYSTEM", "").is_err());
+        assert_eq!(zone("SYSTEM", "UTC 0").unwrap(), "'+00:00'");
+        assert_eq!(zone("SYSTEM", "GMT 0").unwrap(), "'+00:00'");
+        assert_eq!(zone("SYSTEM", "CST 5").unwrap(), "'SYSTEM'");
+        for other in ["CST 6", "GMT 1", "EST 4", "CST", "GMT", ""] {
+            let said = zone("SYSTEM", other).unwrap_err();
+            assert_eq!(said.contains("not the same zone"), other.starts_with("CST"));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use binferry_schemas::{
     address::Address,
     filter::TableFilter,
     gtid::{GtidSet, Uuid},
-    record::{FoldState, Over, SnapshotJob, Start},
+    record::{FoldState, Over, SnapshotJob, Start, WHICH_ZONE},
 };
 use binferry_transport::{log::Log, resume::tail_state, session::Session};
 use tokio_util::sync::CancellationToken;
@@ -204,8 +204,12 @@ async fn source_settings(
         .query("SELECT @@GLOBAL.lower_case_table_names AS folds, @@GLOBAL.system_time_zone AS zone")
         .await?;
     let text = |column| rows.value(0, column).unwrap_or_default();
+    connection.query("SET SESSION time_zone = 'SYSTEM'").await?;
+    let zone = connection.query(WHICH_ZONE).await?;
+    connection.query("SET SESSION time_zone = DEFAULT").await?;
+    let zone = zone.value(0, "zone").unwrap_or_default();
     let settings = SourceSettings {
-        system_time_zone: text("zone"),
+        system_time_zone: format!("{} {zone}", text("zone")),
     };
     Ok((text("folds") != "0", settings))
 }

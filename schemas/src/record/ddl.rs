@@ -26,6 +26,16 @@ pub struct Ddl {
 /// In the place of a table's name: the database.
 pub const ALL_TABLES: &str = "*";
 
+/// Asks a MySQL or MariaDB which zone its session's `time_zone` is: a sum over what the clock shows there at each midnight (UTC) from 1970 to
+/// 2037. A name does not tell: CST is the zone of Chicago, of Shanghai and of Havana, and London's is GMT to a server that was started in winter.
+pub const WHICH_ZONE: &str = "SELECT LOWER(HEX(BIT_XOR(CAST(CONV(LEFT(SHA2(CONCAT(n, FROM_UNIXTIME(n * 86400)), 256), 16), 16, 10) AS UNSIGNED)))) AS zone \
+    FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d AS n FROM \
+    (SELECT 0 AS d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9) AS a, \
+    (SELECT 0 AS d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9) AS b, \
+    (SELECT 0 AS d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9) AS c, \
+    (SELECT 0 AS d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9) AS e, \
+    (SELECT 0 AS d UNION SELECT 1 UNION SELECT 2) AS f) AS days WHERE n BETWEEN 1 AND 24836";
+
 /// The rest of the session that a statement ran in, and what running it elsewhere has to heed. A variable is `None` where the source did
 /// not write it: it has the server's default, or does not matter to the statement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,7 +53,7 @@ pub struct Replay {
     pub now_us: u64,
     /// A MariaDB wrote it.
     pub mariadb: bool,
-    /// What the time zone SYSTEM is on the source; empty: not known.
+    /// What the time zone SYSTEM is on the source: its name, and behind a space the answer to [`WHICH_ZONE`] behind a space; empty: not known.
     pub system_time_zone: String,
     /// Bits of `OPTION_*` as the event has them.
     pub flags: Option<u32>,
