@@ -58,14 +58,28 @@ pub async fn part(conn: &mut Conn, unit: &DdlUnit) -> Result<Part, ApplyError> {
     .ok_or_else(|| stop(unit, "the copy of some of its tables has not begun"))
 }
 
-/// Of a database that is named.
+/// Of a database that is named. What a `/*!80000 … */` guards is written out in the text that is run.
 fn alters(unit: &DdlUnit) -> bool {
-    let first = unit
-        .ddl
-        .statement
-        .split_whitespace()
-        .find(|word| !word.starts_with("/*"));
-    first.is_some_and(|word| word.eq_ignore_ascii_case("ALTER"))
+    let instead = unit.ddl.replay.as_ref().and_then(|r| r.instead.as_deref());
+    first_word(instead.unwrap_or(&unit.ddl.statement)).eq_ignore_ascii_case("ALTER")
+}
+
+/// Behind comments, whatever is in them.
+fn first_word(statement: &str) -> &str {
+    let mut rest = statement.trim_start();
+    loop {
+        let behind = match (rest.strip_prefix("/*"), rest.strip_prefix("--")) {
+            (Some(comment), _) => comment.split_once("*/"),
+            (_, Some(comment)) => comment.split_once('\n'),
+            _ => match rest.strip_prefix('#') {
+                Some(comment) => comment.split_once('\n'),
+                None => break,
+            },
+        };
+        rest = behind.map_or("", |(_, behind)| behind.trim_start());
+    }
+    let end = rest.find(|c: char| !c.is_ascii_alphabetic());
+    &rest[..end.unwrap_or(rest.len())]
 }
 
 /// `None`: it can't be divided.
@@ -307,6 +321,21 @@ mod tests {
         );
         assert_eq!(rename("a t b a t b", "t"), Some(Part::All));
         assert_eq!(rename("a b b c", "a b c"), Some(Part::Nothing));
+    }
+
+    #[test]
+    fn comments_are_no_words() {
+        for statement in [
+            "alter database d",
+            " /* x */ALTER DATABASE d",
+            "/* CREATE 'a */ -- b */ DROP\n # c\n/**/ALTER/**/DATABASE d",
+        ] {
+            assert!(first_word(statement).eq_ignore_ascii_case("ALTER"));
+        }
+        assert_eq!(first_word("/* ALTER */ CREATE DATABASE d"), "CREATE");
+        for statement in ["", "/*", "--", "# ALTER", "`ALTER`"] {
+            assert_eq!(first_word(statement), "");
+        }
     }
 
     #[test]
