@@ -429,6 +429,10 @@ impl Fault for ApplyError {
             Self::Ddl { fault, .. } if is_privilege(fault.code) => {
                 "GRANT CREATE, ALTER, DROP, INDEX, REFERENCES ON the databases to the user".to_owned()
             }
+            Self::Ddl { fault, place, .. } if fault.code == 1049 => format!(
+                "create the database on the target as it was on the source before the statement (SHOW CREATE DATABASE there) and start again; or bring the target to the state after it by hand, then pass it: {}",
+                skip_command(place)
+            ),
             Self::Ddl { fault, place, .. } if fault.code == 1298 => format!(
                 "load the time zones on the target (mysql_tzinfo_to_sql); or run the statement on the target by hand, then pass it: {}",
                 skip_command(place)

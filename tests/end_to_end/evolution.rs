@@ -21,10 +21,9 @@ use binferry_generate::{Random, collations, seed};
 use binferry_servers::{MySql, database, pair};
 
 use crate::{
-    binferry::{
-        PASSWORD, Pipeline, Running, SOURCE_USER, TARGET_USER, eventually, executed, output,
-    },
+    binferry::{Pipeline, Running, SOURCE_USER, TARGET_USER, eventually, executed, output},
     judge,
+    schema_changes::may_name,
 };
 use definitions::Definer;
 use session::{Journal, Session, Shape, literal, quoted};
@@ -109,12 +108,7 @@ impl<'a> Scene<'a> {
             false => TARGET_USER,
         };
         if by_gtid {
-            let password = PASSWORD.replace('\'', "''");
-            target.sql(&format!(
-                "CREATE USER IF NOT EXISTS {user}@'%' IDENTIFIED BY '{password}';
-                 GRANT REPLICATION_APPLIER ON *.* TO {user}@'%';
-                 GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON binferry.* TO {user}@'%'"
-            ))?;
+            may_name(target, user)?;
             pipeline.target = target.url(user);
         }
         target.sql(&format!(

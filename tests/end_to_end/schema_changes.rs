@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Has more than the quickstart's grants: it may choose GTIDs.
-const NAMING_USER: &str = "bf_naming";
+pub const NAMING_USER: &str = "bf_naming";
 
 /// How the applier knows after a crash what was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,12 +64,7 @@ impl<'a> Scene<'a> {
         pipeline.tables = format!("`{}`.*", database.replace('`', "``"));
         grant(target, &database, TARGET_USER)?;
         if way == Way::Gtids {
-            let quoted = PASSWORD.replace('\'', "''");
-            target.sql(&format!(
-                "CREATE USER IF NOT EXISTS {NAMING_USER}@'%' IDENTIFIED BY '{quoted}';
-                 GRANT REPLICATION_APPLIER ON *.* TO {NAMING_USER}@'%';
-                 GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON binferry.* TO {NAMING_USER}@'%'"
-            ))?;
+            may_name(target, NAMING_USER)?;
             grant(target, &database, NAMING_USER)?;
             pipeline.target = target.url(NAMING_USER);
         }
@@ -139,8 +134,19 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// Makes a user who may choose GTIDs, beside what an applier needs of its own tables.
+pub fn may_name(target: &MySql, user: &str) -> Result<()> {
+    let quoted = PASSWORD.replace('\'', "''");
+    target.sql(&format!(
+        "CREATE USER IF NOT EXISTS {user}@'%' IDENTIFIED BY '{quoted}';
+         GRANT REPLICATION_APPLIER ON *.* TO {user}@'%';
+         GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON binferry.* TO {user}@'%'"
+    ))?;
+    Ok(())
+}
+
 /// As docs/schema-changes.md has it.
-fn grant(target: &MySql, database: &str, user: &str) -> Result<()> {
+pub fn grant(target: &MySql, database: &str, user: &str) -> Result<()> {
     let database = database.replace('`', "``");
     target.sql(&format!(
         "GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER, CREATE, ALTER, DROP, INDEX, REFERENCES ON `{database}`.* TO {user}@'%'"

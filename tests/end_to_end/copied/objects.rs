@@ -1,11 +1,46 @@
-//! What is there beside tables: views, triggers, routines and events are told of and left alone; databases without a table are made.
+//! What is there beside tables: views, triggers, routines, events and databases without a table are told of, and left alone.
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    binferry::{SOURCE_USER, eventually},
-    schema_changes::{Scene, Way},
+    binferry::{SOURCE_USER, eventually, program},
+    judge,
+    schema_changes::{NAMING_USER, Scene, Way, grant},
 };
+
+/// Nothing tells the log of a database that has been there without a table.
+#[test]
+fn a_database_without_a_table() -> Result<()> {
+    let mut scene = Scene::new("tables", Way::Gtids)?.copying()?;
+    let bare = binferry_servers::database([scene.source], "bare")?;
+    scene.pipeline.tables = format!("{}.*,{bare}.*", scene.database);
+    let as_source = "CHARACTER SET latin1 COLLATE latin1_german1_ci";
+    scene.source.sql(&format!(
+        "ALTER DATABASE `{bare}` {as_source}; GRANT SELECT ON `{bare}`.* TO {SOURCE_USER}@'%'"
+    ))?;
+    grant(scene.target, &bare, NAMING_USER)?;
+    scene.source("CREATE TABLE t (id INT PRIMARY KEY)")?;
+    let check = program("check")
+        .args(["--source", &scene.pipeline.source, "--from", "snapshot"])
+        .args(["--tables", &scene.pipeline.tables])
+        .output()?;
+    let told = String::from_utf8_lossy(&check.stdout).into_owned();
+    ensure!(
+        told.contains(&format!("1 databases without a table ({bare})")),
+        "{told}"
+    );
+    scene.equal()?;
+    scene.source(&format!(
+        "CREATE TABLE `{bare}`.t (id INT PRIMARY KEY, v VARCHAR(9)); INSERT INTO `{bare}`.t VALUES (1, 'ß')"
+    ))?;
+    scene.stops(&["error 1049", &bare, "SHOW CREATE DATABASE"])?;
+    scene
+        .target
+        .sql(&format!("CREATE DATABASE `{bare}` {as_source}"))?;
+    scene.equal()?;
+    judge::same_definitions(scene.source, scene.target, &bare)?;
+    judge::equal(scene.source, scene.target, &bare)
+}
 
 #[test]
 fn views_triggers_routines_and_events() -> Result<()> {
