@@ -124,7 +124,8 @@ pub struct SnapshotEnd {
     pub copy: Uuid,
     /// That are in the log.
     pub rows: u64,
-    /// That were read and are not in the log: the stream has them.
+    /// That were read and are not in the log: the stream has them. For display: a copy that was gone on with after a restart counts those of
+    /// the last process only.
     pub left_out: u64,
 }
 
