@@ -31,6 +31,18 @@ INSERT INTO `a child` SELECT id, id DIV 2 + 1 FROM parent;
 INSERT INTO single SELECT id, id FROM parent;
 INSERT INTO `odd ``name` SELECT CONCAT(CHAR(65 + id % 26), id), id % 7, RANDOM_BYTES(40) FROM parent;";
 
+/// With what docs/snapshot.md has users granted.
+fn granted(source: &MySql, target: &MySql, database: &str) -> Result<Pipeline> {
+    let pipeline = Pipeline::new(source, target, database)?;
+    source.sql(&format!(
+        "GRANT SELECT ON `{database}`.* TO {SOURCE_USER}@'%'"
+    ))?;
+    target.sql(&format!(
+        "GRANT CREATE, ALTER, INDEX, REFERENCES, DROP ON `{database}`.* TO {TARGET_USER}@'%'"
+    ))?;
+    Ok(pipeline)
+}
+
 #[test]
 fn under_traffic_and_kills() -> Result<()> {
     let pair = pair()?;
@@ -41,14 +53,8 @@ fn under_traffic_and_kills() -> Result<()> {
     source.sql(&format!("USE `{database}`; {MORE}"))?;
     let pipeline = Pipeline {
         from: "snapshot".to_owned(),
-        ..Pipeline::new(source, target, &database)?
+        ..granted(source, target, &database)?
     };
-    source.sql(&format!(
-        "GRANT SELECT ON `{database}`.* TO {SOURCE_USER}@'%'"
-    ))?;
-    target.sql(&format!(
-        "GRANT CREATE, ALTER, INDEX, REFERENCES, DROP ON `{database}`.* TO {TARGET_USER}@'%'"
-    ))?;
     let load = Load::start_as(source, &database, 71, |random| {
         let at = random.below(20_000);
         match random.below(12) {
@@ -193,14 +199,8 @@ fn a_first_start_copies_by_default() -> Result<()> {
     let pipeline = Pipeline {
         from: BY_DEFAULT.to_owned(),
         ddl: "apply",
-        ..Pipeline::new(source, target, &database)?
+        ..granted(source, target, &database)?
     };
-    source.sql(&format!(
-        "GRANT SELECT ON `{database}`.* TO {SOURCE_USER}@'%'"
-    ))?;
-    target.sql(&format!(
-        "GRANT CREATE, ALTER, INDEX, REFERENCES, DROP ON `{database}`.* TO {TARGET_USER}@'%'"
-    ))?;
     let until_now = || {
         let mut command = pipeline.command("run");
         command.args(["--until", "now"]);

@@ -23,6 +23,7 @@ mod mariadb_images;
 mod mariadb_statements;
 mod mariadb_xa;
 mod payload;
+mod records;
 mod refusals;
 mod schema_changes;
 mod snapshot;

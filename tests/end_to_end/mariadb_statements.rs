@@ -1,35 +1,25 @@
 //! MariaDB's statements in the binlog: what each does to captured tables, and transactions that are rolled back there.
 
 use anyhow::{Context, Result, ensure};
-use binferry_schemas::record::{Body, DdlEffect, Offset, Record};
+use binferry_schemas::record::{Body, DdlEffect, Record};
 use binferry_servers::{Release, database, mariadb, pair};
-use binferry_transport::{embedded::EmbeddedLog, log::Log as _};
 
-use crate::binferry::{Pipeline, done, refused};
+use crate::{
+    binferry::{Pipeline, done, refused},
+    records,
+};
 
 const SECRET: &str = "pw-that-nobody-sees";
 
 /// What the log has, record by record.
-fn records<T>(pipeline: &Pipeline, mut of: impl FnMut(&Record<'_>) -> Option<T>) -> Result<Vec<T>> {
-    let log = EmbeddedLog::open(&pipeline.log())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let end = log.bounds().await?.end;
-        let mut reader = log.reader(Offset(0)).await?;
-        let mut found = Vec::new();
-        loop {
-            for stored in reader.next().await? {
-                let seen = String::from_utf8_lossy(&stored.bytes).contains(SECRET);
-                ensure!(!seen, "the log shows a password");
-                found.extend(of(&Record::decode(&stored.bytes)?));
-                if stored.offset.0 + 1 >= end.0 {
-                    return Ok(found);
-                }
-            }
-        }
-    })
+fn told<T>(pipeline: &Pipeline, mut of: impl FnMut(&Record<'_>) -> Option<T>) -> Result<Vec<T>> {
+    let mut found = Vec::new();
+    for stored in records::all(&pipeline.log())? {
+        let seen = String::from_utf8_lossy(&stored.bytes).contains(SECRET);
+        ensure!(!seen, "the log shows a password");
+        found.extend(of(&Record::decode(&stored.bytes)?));
+    }
+    Ok(found)
 }
 
 #[test]
@@ -102,7 +92,7 @@ fn what_statements_do_is_seen_through_their_wrapping() -> Result<()> {
         source.sql(&format!("USE `{name}`; {statement}"))?;
     }
     done(pipeline.command("capture").args(["--until", "now"]))?;
-    let found = records(&pipeline, |record| match &record.body {
+    let found = told(&pipeline, |record| match &record.body {
         Body::Ddl(ddl) => Some((ddl.effect, ddl.tables.clone(), ddl.statement.clone())),
         _ => None,
     })?;
@@ -193,7 +183,7 @@ fn what_is_rolled_back_in_the_binlog_is_void() -> Result<()> {
     ensure!(target.value(&format!("SELECT COUNT(*) FROM `{name}`.m"))? == "1");
     ensure!(pipeline.tail()?.len() == 4);
     // The large one was in the log already, in part, when it was taken back.
-    let chunks = records(&pipeline, |record| match &record.body {
+    let chunks = told(&pipeline, |record| match &record.body {
         Body::WriteSet(set) => Some((
             set.transaction.gtid,
             set.transaction.chunk,

@@ -310,40 +310,50 @@ pub(super) fn shown(value: Option<&String>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::preflight::grants::Grants;
     use crate::preflight::{BinlogStatus, refuse};
 
     fn fit() -> Observed {
-        let variables = [
-            ("log_bin", "ON"),
-            ("gtid_mode", "ON"),
-            ("enforce_gtid_consistency", "ON"),
-            ("binlog_format", "ROW"),
-            ("binlog_row_metadata", "FULL"),
-            ("binlog_row_image", "FULL"),
-            ("binlog_row_value_options", ""),
-            ("binlog_checksum", "CRC32"),
-            ("binlog_expire_logs_seconds", "2592000"),
-            ("log_replica_updates", "ON"),
-            ("server_id", "1"),
-        ];
+        observed(
+            "8.4.6",
+            "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `ferry`@`%`",
+            &[
+                ("log_bin", "ON"),
+                ("gtid_mode", "ON"),
+                ("enforce_gtid_consistency", "ON"),
+                ("binlog_format", "ROW"),
+                ("binlog_row_metadata", "FULL"),
+                ("binlog_row_image", "FULL"),
+                ("binlog_row_value_options", ""),
+                ("binlog_checksum", "CRC32"),
+                ("binlog_expire_logs_seconds", "2592000"),
+                ("log_replica_updates", "ON"),
+                ("server_id", "1"),
+            ],
+        )
+    }
+
+    /// A server that has what these say of it.
+    pub(in crate::preflight) fn observed(
+        version: &str,
+        grant: &str,
+        variables: &[(&str, &str)],
+    ) -> Observed {
         Observed {
-            version: "8.4.6".into(),
+            version: version.into(),
             user: "ferry".into(),
-            grants: Grants::parse([
-                "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `ferry`@`%`",
-            ]),
-            variables: variables
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
+            grants: Grants::parse([grant]),
+            variables: (variables.iter())
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             binlog: Some(BinlogStatus::default()),
             is_replica: Some(false),
         }
     }
 
-    fn judged(observed: &Observed) -> Vec<(Severity, String)> {
+    pub(in crate::preflight) fn judged(observed: &Observed) -> Vec<(Severity, String)> {
         let tables = binferry_schemas::filter::TableFilter::default();
         judge(
             observed,

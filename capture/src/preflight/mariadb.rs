@@ -189,48 +189,28 @@ fn retention(observed: &Observed, findings: &mut Vec<Finding>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::grants::Grants;
-    use crate::preflight::{BinlogStatus, Wanted, judge};
+    use crate::preflight::{
+        grants::Grants,
+        judge::tests::{judged, observed},
+    };
 
     fn fit() -> Observed {
-        let variables = [
-            ("log_bin", "ON"),
-            ("binlog_format", "ROW"),
-            ("binlog_row_metadata", "FULL"),
-            ("binlog_row_image", "FULL"),
-            ("binlog_alter_two_phase", "OFF"),
-            ("binlog_checksum", "CRC32"),
-            ("binlog_expire_logs_seconds", "864000"),
-            ("gtid_strict_mode", "ON"),
-            ("log_slave_updates", "OFF"),
-            ("server_id", "1"),
-        ];
-        Observed {
-            version: "10.11.18-MariaDB-log".into(),
-            user: "ferry".into(),
-            grants: Grants::parse([
-                "GRANT REPLICATION SLAVE, BINLOG MONITOR, REPLICATION MASTER ADMIN ON *.* TO `ferry`@`%` IDENTIFIED BY PASSWORD '*D8'",
-            ]),
-            variables: variables
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-            binlog: Some(BinlogStatus::default()),
-            is_replica: Some(false),
-        }
-    }
-
-    fn judged(observed: &Observed) -> Vec<(Severity, String)> {
-        let tables = binferry_schemas::filter::TableFilter::default();
-        judge::judge(
-            observed,
-            &Wanted {
-                tables: &tables,
-                copy: false,
-            },
+        observed(
+            "10.11.18-MariaDB-log",
+            "GRANT REPLICATION SLAVE, BINLOG MONITOR, REPLICATION MASTER ADMIN ON *.* TO `ferry`@`%` IDENTIFIED BY PASSWORD '*D8'",
+            &[
+                ("log_bin", "ON"),
+                ("binlog_format", "ROW"),
+                ("binlog_row_metadata", "FULL"),
+                ("binlog_row_image", "FULL"),
+                ("binlog_alter_two_phase", "OFF"),
+                ("binlog_checksum", "CRC32"),
+                ("binlog_expire_logs_seconds", "864000"),
+                ("gtid_strict_mode", "ON"),
+                ("log_slave_updates", "OFF"),
+                ("server_id", "1"),
+            ],
         )
-        .into_iter()
-        .map(|finding| (finding.severity, finding.subject))
-        .collect()
     }
 
     fn with(name: &str, value: &str) -> Observed {

@@ -29,6 +29,17 @@ fn stopped(mut running: Running, says: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Brings what was in the table.
+fn copy_again(scene: &Scene<'_>) -> Result<()> {
+    let tables = format!("{}.t", scene.database);
+    done(
+        scene
+            .pipeline
+            .command("snapshot")
+            .args(["--tables", &tables]),
+    )
+}
+
 #[test]
 fn a_target_changed_by_hand() -> Result<()> {
     let scene = Scene::new("hand", Way::Gtids)?.copying()?;
@@ -84,13 +95,7 @@ fn a_target_changed_by_hand() -> Result<()> {
     scene.source("INSERT INTO t VALUES (1000, 1, 'new')")?;
     scene.stops(&[".t: column v does not exist on the target", "ADD COLUMN v"])?;
     scene.target("ALTER TABLE t ADD COLUMN v VARCHAR(4000) CHARACTER SET latin1")?;
-    let tables = format!("{}.t", scene.database);
-    done(
-        scene
-            .pipeline
-            .command("snapshot")
-            .args(["--tables", &tables]),
-    )?;
+    copy_again(&scene)?;
     scene.equal()
 }
 
@@ -115,12 +120,6 @@ fn a_column_dropped_by_hand_during_the_copy() -> Result<()> {
     stopped(running, &[".t", "column"])?;
     scene.target("ALTER TABLE t ADD COLUMN v VARCHAR(4000) CHARACTER SET latin1")?;
     scene.carry()?;
-    let tables = format!("{}.t", scene.database);
-    done(
-        scene
-            .pipeline
-            .command("snapshot")
-            .args(["--tables", &tables]),
-    )?;
+    copy_again(&scene)?;
     scene.equal()
 }

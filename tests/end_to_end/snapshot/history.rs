@@ -5,12 +5,11 @@ use std::{collections::HashMap, path::Path};
 use anyhow::{Context, Result, ensure};
 use binferry_schemas::{
     gtid::Uuid,
-    record::{Body, GivenUp, Offset, Over, Record, SnapshotStep},
+    record::{Body, GivenUp, Over, Record, SnapshotStep},
 };
-use binferry_transport::{
-    embedded::EmbeddedLog,
-    log::{Log, Stored},
-};
+use binferry_transport::log::Stored;
+
+use crate::records;
 
 #[derive(Debug)]
 pub enum Entry {
@@ -35,24 +34,11 @@ pub enum Entry {
 
 /// Only what counts: records of an incarnation that another one has ended are left out.
 pub fn read(folder: &Path) -> Result<Vec<Entry>> {
-    let log = EmbeddedLog::open(folder)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let end = log.bounds().await?.end;
-        let mut reader = log.reader(Offset(0)).await?;
-        let (mut entries, mut newest) = (Vec::new(), None);
-        loop {
-            for stored in reader.next().await? {
-                let last = stored.offset.0 + 1 >= end.0;
-                take(&stored, &mut newest, &mut entries)?;
-                if last {
-                    return Ok(entries);
-                }
-            }
-        }
-    })
+    let (mut entries, mut newest) = (Vec::new(), None);
+    for stored in records::all(folder)? {
+        take(&stored, &mut newest, &mut entries)?;
+    }
+    Ok(entries)
 }
 
 fn take(stored: &Stored, newest: &mut Option<Uuid>, entries: &mut Vec<Entry>) -> Result<()> {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use binferry_schemas::{
     datum::{self, Values},
     gtid::Uuid,
-    record::{Body, Changes, Offset, Operation, Over, Record, SnapshotStep, TableRef, Transaction},
+    record::{Body, Changes, Operation, Over, Record, SnapshotStep, TableRef, Transaction},
     row::RowSchema,
 };
 use binferry_transport::{
@@ -54,28 +54,17 @@ pub struct Model {
 
 /// Reads the log in a folder to its end. `whole`: its first record is older than all tables.
 pub fn read(folder: &std::path::Path, whole: bool) -> Result<Model> {
-    let log = EmbeddedLog::open(folder)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let end = log.bounds().await?.end;
-        let mut reader = log.reader(Offset(0)).await?;
+    crate::records::with_log(folder, async |log, records| {
         let mut model = Model {
             whole,
             ..Model::default()
         };
-        loop {
-            for stored in reader.next().await? {
-                let last = stored.offset.0 + 1 >= end.0;
-                let offset = stored.offset.0;
-                let taken = model.record(&log, stored).await;
-                taken.with_context(|| format!("record {offset}"))?;
-                if last {
-                    return Ok(model);
-                }
-            }
+        for stored in records {
+            let offset = stored.offset.0;
+            let taken = model.record(log, stored).await;
+            taken.with_context(|| format!("record {offset}"))?;
         }
+        Ok(model)
     })
 }
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use binferry_apply::conflict::Policies;
-use binferry_schemas::{datum::Value, record::Over, row::ColumnType};
+use binferry_schemas::{datum::Value, gtid::Uuid, record::Over, row::ColumnType};
 use binferry_servers::Release;
 
-use super::pen::{Begin, begin, done, want};
+use super::pen::{Begin, Copy, begin, done, want};
 use crate::{
-    stage::{Do, INT, Row, Stage, TEXT, column, on_each_server},
-    types::cases,
+    stage::{Do, INT, Row, Stage, TEXT, Table, column, on_each_server},
+    types::{Case, cases},
 };
 
 on_each_server! {
@@ -26,6 +26,21 @@ fn loads(stage: &Stage) -> u64 {
     count.and_then(Result::ok).unwrap_or(0)
 }
 
+/// A table `tN` with a key and a column of the type, and the beginning of its copy.
+async fn begin_case(stage: &mut Stage, job: Uuid, at: usize, case: &Case) -> Result<(Table, Copy)> {
+    let columns = vec![
+        column("id", INT, Some(0)),
+        column("c", case.ty.clone(), None),
+    ];
+    let table = stage.table(&format!("t{at}"), columns).await?;
+    let create = format!(
+        "CREATE TABLE `t{at}` (`id` int NOT NULL, `c` {}, PRIMARY KEY (`id`)) ENGINE=InnoDB",
+        case.definition
+    );
+    let copy = begin(stage, job, &table, Begin::new(create, &["id"])).await?;
+    Ok((table, copy))
+}
+
 /// Each type in a table of its own, so that each that can be loaded is.
 async fn new_rows_of_every_type(release: Release) -> Result<()> {
     let mut stage = Stage::of(release, "c_new_types").await?;
@@ -33,16 +48,7 @@ async fn new_rows_of_every_type(release: Release) -> Result<()> {
     let job = want(&mut stage, "*.*", Over::Nothing).await?;
     let mut shown = Vec::new();
     for (at, case) in cases().into_iter().enumerate() {
-        let columns = vec![
-            column("id", INT, Some(0)),
-            column("c", case.ty.clone(), None),
-        ];
-        let table = stage.table(&format!("t{at}"), columns).await?;
-        let create = format!(
-            "CREATE TABLE `t{at}` (`id` int NOT NULL, `c` {}, PRIMARY KEY (`id`)) ENGINE=InnoDB",
-            case.definition
-        );
-        let mut copy = begin(&mut stage, job, &table, Begin::new(create, &["id"])).await?;
+        let (_, mut copy) = begin_case(&mut stage, job, at, &case).await?;
         let [first, second] = case.values;
         let rows = [(1, first), (2, second), (3, Value::Null)];
         let rows = rows.map(|(id, value)| vec![Value::Int(id), value]);
@@ -125,16 +131,7 @@ async fn rows_of_every_type_over_themselves(release: Release) -> Result<()> {
     let job = want(&mut stage, "*.*", Over::Nothing).await?;
     let mut copies = Vec::new();
     for (at, case) in cases().into_iter().enumerate() {
-        let columns = vec![
-            column("id", INT, Some(0)),
-            column("c", case.ty.clone(), None),
-        ];
-        let table = stage.table(&format!("t{at}"), columns).await?;
-        let create = format!(
-            "CREATE TABLE `t{at}` (`id` int NOT NULL, `c` {}, PRIMARY KEY (`id`)) ENGINE=InnoDB",
-            case.definition
-        );
-        let mut copy = begin(&mut stage, job, &table, Begin::new(create, &["id"])).await?;
+        let (table, mut copy) = begin_case(&mut stage, job, at, &case).await?;
         let [first, second] = case.values;
         let rows = [row(1, first), row(2, second), row(3, Value::Null)];
         let inserts: Vec<Do<'_>> = rows.iter().cloned().map(Do::Insert).collect();
