@@ -86,12 +86,13 @@ impl Beginning {
         }
     }
 
-    /// Makes the table ready for its rows. What it gives belongs in the transaction of the progress.
+    /// Makes the table ready for its rows. What it gives belongs in the transaction of the progress; and whether other tables are now referred
+    /// to.
     pub async fn run(
         &self,
         target: &mut Target,
         rules: &Rules,
-    ) -> Result<Vec<Statement>, ApplyError> {
+    ) -> Result<(Vec<Statement>, bool), ApplyError> {
         let (begin, name, stream) = (&*self.begin, self.name(), rules.stream.as_str());
         let comes = |parent: &TableName| {
             let mut filters = self.captured.iter();
@@ -165,7 +166,7 @@ impl Beginning {
                 ledger::put_keys(sql, stream, &name, begin.sql_mode, keys);
             }));
         }
-        Ok(statements)
+        Ok((statements, made && definition.refers))
     }
 
     /// Ordering the rows once, when all are there, is cheaper than finding the place of each; not for a few.

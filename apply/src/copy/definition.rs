@@ -16,6 +16,8 @@ const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
 pub struct Definition {
     /// With those foreign keys that can be there from the beginning; the table's name is as it was.
     pub create: String,
+    /// There are such.
+    pub refers: bool,
     /// The others.
     pub foreign_keys: Vec<ForeignKey>,
     /// The columns that the source computes.
@@ -67,10 +69,13 @@ impl Definition {
         let quotes = Quotes { sql_mode };
         let items = quotes.items(text)?;
         let (mut kept, mut foreign_keys, mut generated) = (Vec::new(), Vec::new(), Vec::new());
-        let mut bare = Vec::new();
+        let (mut bare, mut refers) = (Vec::new(), false);
         for item in &text_items(text, &items) {
             match quotes.foreign_key(item.trim(), database)? {
-                Some(key) if comes(&key.parent) => kept.push(*item),
+                Some(key) if comes(&key.parent) => {
+                    refers = true;
+                    kept.push(*item);
+                }
                 Some(key) => foreign_keys.push(key),
                 None => {
                     kept.push(*item);
@@ -98,6 +103,7 @@ impl Definition {
         };
         Ok(Self {
             create,
+            refers,
             foreign_keys,
             generated,
             bare,
@@ -452,6 +458,7 @@ mod tests {
              CONSTRAINT `g` FOREIGN KEY (`p`) REFERENCES `q` (`id`)\n) ENGINE=InnoDB";
         let all = Definition::parse(text, 0, "shop", |_| true).unwrap();
         assert_eq!((all.create.as_str(), all.foreign_keys.len()), (text, 0));
+        assert!(all.refers);
         let one = Definition::parse(text, 0, "shop", |parent| parent.table == "p").unwrap();
         assert_eq!(one.foreign_keys[0].name, "g");
         assert_eq!(

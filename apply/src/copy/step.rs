@@ -46,7 +46,7 @@ impl Step {
     ) -> Result<Done, ApplyError> {
         let stream = rules.stream.as_str();
         let (statements, others) = match self {
-            Self::Begin(beginning) => (beginning.run(target, rules).await?, false),
+            Self::Begin(beginning) => beginning.run(target, rules).await?,
             Self::End(copy, place) => end::end(target, rules, *copy, state, place).await?,
             Self::GivenUp(copy, reason) => {
                 (end::given_up(target, stream, *copy, *reason).await?, false)

@@ -115,6 +115,13 @@ impl Table {
     pub fn fingerprint(&self) -> Fingerprint {
         self.reference.schema
     }
+
+    /// The table as it is changed in a session with `foreign_key_checks = 0`.
+    pub fn unchecked(&self) -> Self {
+        let mut table = self.clone();
+        table.reference.foreign_keys = ForeignKeys::Unchecked;
+        table
+    }
 }
 
 impl Stage {

@@ -19,6 +19,7 @@ on_each_server! {
     rows_that_are_there
     a_table_without_a_key
     foreign_keys_hold_when_both_ends_are_whole
+    a_child_that_comes_after_its_parent
     a_row_in_many_records
     answers_that_are_lost
     what_does_not_fit_is_still_a_conflict
@@ -337,6 +338,53 @@ async fn foreign_keys_hold_when_both_ends_are_whole(release: Release) -> Result<
     stage.commit(&child, &[Do::Insert(pair(4, 9))]).await?;
     let error = stage.apply().await.expect_err("a foreign key");
     assert!(matches!(error, ApplyError::Conflict(_)), "{error}");
+    Ok(())
+}
+
+/// The parent is in use when the child's copy makes the foreign key: what cascades on the source is in the log, and nothing may on the target.
+async fn a_child_that_comes_after_its_parent(release: Release) -> Result<()> {
+    let mut stage = Stage::of(release, "c_late_child").await?;
+    let parent = table(&stage, "p").await?;
+    let columns = vec![column("id", INT, Some(0)), column("p", INT, None)];
+    let child = stage.table("child", columns).await?;
+    let job = want(&mut stage, "*.*", Over::Nothing).await?;
+    let create = CREATE.replace("`t`", "`p`");
+    let mut copy = begin(&mut stage, job, &parent, Begin::new(create, &["id"])).await?;
+    let rows: Vec<Row> = (1..=4).map(|id| row(id, "x")).collect();
+    copy.rows(&mut stage, &rows, None, vec![]).await?;
+    copy.end(&mut stage).await?;
+    stage
+        .commit(&parent, &[Do::Update(row(4, "x"), row(4, "y"))])
+        .await?;
+    let create = "CREATE TABLE `child` (\n  `id` int NOT NULL,\n  `p` int DEFAULT NULL,\n  PRIMARY KEY (`id`),\n  KEY `p` (`p`),\n  \
+        CONSTRAINT `f` FOREIGN KEY (`p`) REFERENCES `p` (`id`) ON DELETE CASCADE\n) ENGINE=InnoDB";
+    let mut copy = begin(&mut stage, job, &child, Begin::new(create, &["id"])).await?;
+    let pair = |id: i64, p: i64| vec![Value::Int(id), Value::Int(p)];
+    copy.rows(
+        &mut stage,
+        &[pair(1, 1), pair(2, 2), pair(3, 3)],
+        None,
+        vec![],
+    )
+    .await?;
+    // While its copy is under way, and after it.
+    stage
+        .commit(&parent.unchecked(), &[Do::Delete(row(1, "x"))])
+        .await?;
+    copy.end(&mut stage).await?;
+    stage
+        .commit(&parent.unchecked(), &[Do::Delete(row(2, "x"))])
+        .await?;
+    done(&mut stage, job).await?;
+    stage
+        .commit(&parent.unchecked(), &[Do::Delete(row(3, "x"))])
+        .await?;
+    stage.apply().await?;
+    assert_eq!(
+        stage.sql("SELECT GROUP_CONCAT(id, p) FROM child"),
+        "11,22,33"
+    );
+    assert_eq!(stage.sql("SELECT GROUP_CONCAT(id) FROM p"), "4");
     Ok(())
 }
 
