@@ -137,6 +137,10 @@ async fn prepare(mut conn: Conn, address: &Address) -> Result<Target, ApplyError
         let _ = conn
             .query_drop("SET SESSION sql_generate_invisible_primary_key = 0")
             .await;
+        // The source's rows have the generated ones, so they must show.
+        let _ = conn
+            .query_drop("SET SESSION show_gipk_in_create_table_and_information_schema = 1")
+            .await;
     }
     let found: Option<(u64, bool)> = conn
         .query_first("SELECT @@session.max_allowed_packet, @@global.local_infile")

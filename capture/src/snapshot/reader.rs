@@ -30,6 +30,9 @@ const SETTLE: (Duration, u32) = (Duration::from_millis(5), 2_000);
 const SESSION: &str = "SET SESSION time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', character_set_results = NULL, \
      transaction_isolation = 'REPEATABLE-READ', information_schema_stats_expiry = 0, net_write_timeout = 86400, lock_wait_timeout = 1, \
      sql_quote_show_create = 1";
+/// Primary keys that the server has generated are in the binlog like any other, whatever the information schema shows (from 8.0.30 on).
+const SHOW_GENERATED_KEYS: &str =
+    "SET SESSION show_gipk_in_create_table_and_information_schema = ON";
 /// Rows that the snapshot can't show under the definition that was read (manual, "Server Error Message Reference"): no database, no table,
 /// no column, no index, or a definition that is newer than the snapshot.
 const REDEFINED: [u16; 6] = [1049, 1146, 1054, 1176, 1412, 1615];
@@ -373,6 +376,11 @@ async fn connect(address: &Address, server_uuid: Uuid) -> Result<Connection, Cap
     let mut connection = Connection::open(address).await?;
     let session = format!("{SESSION}, group_concat_max_len = {LIST_MAX}");
     connection.query(&session).await?;
+    match connection.query(SHOW_GENERATED_KEYS).await {
+        // An older server makes none.
+        Err(CaptureError::Permanent(Permanent::Refused { error, .. })) if error.code == 1193 => {}
+        other => drop(other?),
+    }
     // Behind one address may be several servers.
     let uuid = connection
         .query("SELECT @@GLOBAL.server_uuid")

@@ -1,4 +1,4 @@
-//! What a statement and a value mean depends on the session: on `sql_mode` and on the time zone. Here neither the servers nor their sessions
+//! What a statement and a value mean depends on the session: on `sql_mode`, on the time zone, on what is shown of generated keys. Here neither the servers nor their sessions
 //! agree, and `mysqldump` of both must, in copies and in the stream.
 
 use anyhow::Result;
@@ -64,13 +64,21 @@ fn modes_and_time_zones_of_the_source() -> Result<()> {
     let target = MySql::builder().time_zone("CET-1").start()?;
     let scene = Scene::on(&source, &target, "sessions", Way::Gtids)?.copying()?;
     source.sql(&format!("SET GLOBAL sql_mode = '{MODE}'"))?;
+    let show_keys = |shown: &str| {
+        let set = format!("SET GLOBAL show_gipk_in_create_table_and_information_schema = {shown}");
+        source.sql(&set).and_then(|_| target.sql(&set))
+    };
     let compared = || {
+        show_keys("OFF")?;
         scene.carry()?;
+        show_keys("ON")?;
         dump::equal(&source, &target, std::slice::from_ref(&scene.database))
     };
     scene.source(MODES)?;
     scene.source(ZONES)?;
+    scene.source("SET sql_generate_invisible_primary_key = ON; CREATE TABLE unkeyed (a INT); INSERT INTO unkeyed VALUES (1), (1), (2)")?;
     compared()?;
+    scene.source("UPDATE unkeyed SET a = 3 ORDER BY a LIMIT 1; ALTER TABLE unkeyed ADD b INT; INSERT INTO unkeyed VALUES (1, 1)")?;
     scene.source(MODES_LATER)?;
     scene.source(ZONES_LATER)?;
     compared()?;
