@@ -62,9 +62,11 @@ fn a_target_without_room() -> Result<()> {
     super::settled(source, &target, &scene.database)?;
     scene.compared()?;
     // The same in the stream.
+    scene.source("CREATE TABLE streamed LIKE copied; TRUNCATE copied")?;
+    scene.pipeline.wait_for(&executed(source)?)?;
     target.sql("DROP DATABASE filler")?;
     fill(&target)?;
-    scene.source("CREATE TABLE streamed (id INT PRIMARY KEY, v VARCHAR(4000) CHARACTER SET latin1); INSERT INTO streamed SELECT * FROM copied WHERE id <= 100")?;
+    scene.source("INSERT INTO streamed WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) SELECT i, REPEAT('v', 4000) FROM n")?;
     named("transaction ")?;
     target.sql("DROP DATABASE filler")?;
     scene.pipeline.wait_for(&executed(source)?)?;
