@@ -8,9 +8,12 @@
 //! its checksum is known: its changes leave in chunks all the same, because only the last one makes them count, and that one comes from
 //! the payload's last event, which is held back until everything was right.
 
+mod beginning;
 mod counters;
 mod definition;
 mod rollback;
+mod rows;
+mod statement;
 mod xa;
 
 use std::{
@@ -23,28 +26,22 @@ use binferry_schemas::{
     fingerprint::Fingerprint,
     gtid::{Gtid, GtidSet},
     record::{
-        Body, Change, Changes, ChangesBuffer, Counts, Ddl, ForeignKeys, TableRef, Transaction,
-        WriteSet,
+        Body, Change, Changes, ChangesBuffer, Counts, ForeignKeys, TableRef, Transaction, WriteSet,
     },
 };
 use binferry_transport::{log::Log, session::Session};
 
 use self::counters::EventCounts;
 pub use self::{counters::Counters, definition::SourceSettings};
-use super::{account, error::StreamError, split};
+use super::{error::StreamError, split};
 use crate::snapshot::desk::{Desk, Place, Received};
 use crate::{
-    decode::{
-        DecodeError, Decoded, GtidEvent, InnerEvent, MariaDbGtid, MariaDbXa, Payload, QueryEvent,
-        RowsEvent, Statement, TableMap, TablePlan, classify, expand, expanded_type,
-    },
+    decode::{DecodeError, Decoded, InnerEvent, Payload, TablePlan, expand, expanded_type},
     dump::Event,
     error::CaptureError,
     preflight::{Flavour, Version},
 };
 
-/// A bit of `sql_mode`.
-const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
 /// Bytes that are kept for the next compressed event.
 const KEPT: usize = 1 << 20;
 
@@ -405,285 +402,6 @@ impl Assembly {
         }
     }
 
-    /// MariaDB's GTID stands for the BEGIN, too. Within a domain the numbers must rise: a set holds everything up to a number, so one
-    /// that is not above the newest would be taken for a repeat.
-    fn begin_mariadb(
-        &mut self,
-        MariaDbGtid {
-            domain,
-            sequence,
-            standalone,
-            xa,
-            transactional,
-        }: MariaDbGtid,
-        event: Event<'_>,
-        session: &Session,
-    ) -> Result<(), CaptureError> {
-        let gtid = Gtid::mariadb(domain, event.server_id, sequence).ok_or_else(|| {
-            self.at(DecodeError::Malformed {
-                event: "GTID",
-                flaw: "holds a sequence number out of range",
-            })
-        })?;
-        let held = || {
-            session
-                .state()
-                .set
-                .domain(domain)
-                .map_or(0, |range| range.end)
-        };
-        let newest = self.domains.entry(domain).or_insert_with(held);
-        if sequence <= *newest {
-            return Err(StreamError::OutOfSequence {
-                gtid,
-                newest: *newest,
-                file: self.file.clone(),
-                position: self.position,
-            }
-            .into());
-        }
-        *newest = sequence;
-        let commit_us = u64::from(event.timestamp) * 1_000_000;
-        self.begin(
-            GtidEvent {
-                gtid,
-                last_committed: 0,
-                sequence_number: 0,
-                immediate_commit_us: commit_us,
-                original_commit_us: commit_us,
-                transaction_length: None,
-                immediate_server_version: None,
-                original_server_version: None,
-            },
-            session,
-        )?;
-        if let Some(open) = &mut self.open {
-            open.begun = !standalone && xa != Some(MariaDbXa::Completed);
-            open.xa = xa == Some(MariaDbXa::Prepared);
-            open.revocable = transactional;
-        }
-        Ok(())
-    }
-
-    /// A transaction lies in one file.
-    fn file_ends(&self) -> Result<(), CaptureError> {
-        match &self.open {
-            None => Ok(()),
-            Some(open) => Err(StreamError::CutOff {
-                gtid: open.transaction.gtid,
-                file: self.file.clone(),
-            }
-            .into()),
-        }
-    }
-
-    /// A file states the set of everything before it: the log has it all, or was never sent it.
-    pub fn file_begins(&self, stated: &GtidSet, session: &Session) -> Result<(), CaptureError> {
-        let missing = account::lost(stated, &session.state().set, &self.appended);
-        match missing.is_empty() {
-            true => Ok(()),
-            false => Err(StreamError::Lost {
-                file: self.file.clone(),
-                missing,
-            }
-            .into()),
-        }
-    }
-
-    fn begin(&mut self, event: GtidEvent, session: &Session) -> Result<(), CaptureError> {
-        if self.open.is_some() {
-            return Err(StreamError::Unfinished {
-                gtid: event.gtid,
-                file: self.file.clone(),
-                position: self.position,
-            }
-            .into());
-        }
-        if self.appended.contains(&event.gtid) || session.state().set.contains(&event.gtid) {
-            return Err(StreamError::SentAgain {
-                gtid: event.gtid,
-                file: self.file.clone(),
-                position: self.position,
-            }
-            .into());
-        }
-        let mut changes = std::mem::take(&mut self.spare);
-        changes.clear();
-        self.counters.transactions += 1;
-        self.open = Some(Open {
-            transaction: Transaction {
-                gtid: event.gtid,
-                original_commit_us: event.original_commit_us,
-                immediate_commit_us: event.immediate_commit_us,
-                last_committed: event.last_committed,
-                sequence_number: event.sequence_number,
-                seen: None,
-                file: self.file.clone(),
-                position: self.position,
-                chunk: 0,
-                last: false,
-                xa_end: None,
-            },
-            number: self.counters.transactions,
-            tables: Vec::new(),
-            changes,
-            begun: false,
-            xa: false,
-            captured: false,
-            revocable: false,
-            rows_before: self.counters.rows(),
-        });
-        Ok(())
-    }
-
-    async fn table_map(
-        &mut self,
-        table_id: u64,
-        body: &[u8],
-        log: &Arc<dyn Log>,
-    ) -> Result<(), CaptureError> {
-        let Some(open) = &self.open else {
-            return Err(self.outside("a table map"));
-        };
-        let number = open.number;
-        if let Some(mapped) = self.plans.get_mut(&table_id)
-            && mapped.body == body
-        {
-            mapped.seen_in = number;
-            return Ok(());
-        }
-        let map = match TableMap::parse(body) {
-            Ok(map) => map.of_mariadb(self.mariadb),
-            // What is not captured need not be understood; row events of a table without a plan are passed over.
-            Err(error)
-                if error
-                    .table()
-                    .is_some_and(|(d, t)| !self.filter.matches(d, t)) =>
-            {
-                let (database, table) = error.table().unwrap_or_default();
-                let mapped = Mapped {
-                    body: body.to_vec(),
-                    plan: None,
-                    reference: TableRef {
-                        database: database.to_owned(),
-                        table: table.to_owned(),
-                        schema: Fingerprint(0),
-                        foreign_keys: ForeignKeys::default(),
-                    },
-                    seen_in: number,
-                    places: Default::default(),
-                };
-                self.plans.insert(table_id, mapped);
-                return Ok(());
-            }
-            Err(error) => return Err(self.at(error)),
-        };
-        let plan = match self.filter.matches(map.database(), map.table()) {
-            true => Some(TablePlan::new(&map).map_err(|e| self.at(e))?),
-            false => None,
-        };
-        let mut reference = TableRef {
-            database: map.database().to_owned(),
-            table: map.table().to_owned(),
-            schema: Fingerprint(0),
-            foreign_keys: ForeignKeys::default(),
-        };
-        if let Some(plan) = &plan {
-            let (text, fingerprint) = plan.schema().to_avro();
-            reference.schema = fingerprint;
-            if !self.stored.contains(&fingerprint) {
-                // Durable before any record refers to it.
-                log.put_schema(fingerprint, &text).await?;
-                self.stored.insert(fingerprint);
-            }
-        }
-        self.plans.insert(
-            table_id,
-            Mapped {
-                body: body.to_vec(),
-                plan: plan.map(Arc::new),
-                reference,
-                seen_in: number,
-                places: Default::default(),
-            },
-        );
-        Ok(())
-    }
-
-    async fn rows(
-        &mut self,
-        rows: RowsEvent<'_>,
-        session: &mut Session,
-    ) -> Result<(), CaptureError> {
-        // The end of a statement that changed nothing has a table id that means no table.
-        if rows.is_dummy() {
-            return Ok(());
-        }
-        let table_id = rows.table_id();
-        let Some(open) = &mut self.open else {
-            return Err(self.outside("a row event"));
-        };
-        let mapped = match self.plans.get_mut(&table_id) {
-            Some(mapped) if mapped.seen_in == open.number => mapped,
-            _ => {
-                return Err(StreamError::NoTableMap {
-                    gtid: open.transaction.gtid,
-                    file: self.file.clone(),
-                    position: self.position,
-                    table_id,
-                }
-                .into());
-            }
-        };
-        let Some(plan) = mapped.plan.clone() else {
-            self.counters.row_events_filtered += 1;
-            return Ok(());
-        };
-        let operation = rows.operation();
-        let foreign_keys = rows.foreign_keys();
-        let mut cursor = rows.cursor(&plan);
-        loop {
-            let place = open.place(mapped, foreign_keys);
-            let mark = open.changes.len();
-            let count = open.changes.count;
-            match cursor.next(place, &mut open.changes) {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(reason) => {
-                    return Err(StreamError::At {
-                        gtid: open.transaction.gtid.to_string(),
-                        file: self.file.clone(),
-                        position: self.position,
-                        reason,
-                    }
-                    .into());
-                }
-            }
-            open.captured = true;
-            self.counters.row(operation);
-            if self.desk.is_watching() {
-                let newest = Changes {
-                    count: 1,
-                    encoded: &open.changes.encoded[mark..],
-                };
-                for change in newest.iter() {
-                    let change = change.map_err(|_| StreamError::Encoded)?;
-                    self.desk.touch(
-                        open.transaction.gtid,
-                        &mapped.reference,
-                        plan.schema(),
-                        [change.before, change.after],
-                        session,
-                    )?;
-                }
-            }
-            if open.changes.len() > self.limit {
-                open.spill((mapped, foreign_keys), mark, count, self.limit, session)
-                    .await?;
-            }
-        }
-    }
-
     async fn commit(&mut self, session: &mut Session) -> Result<Progressed, CaptureError> {
         self.may_end()?;
         match &mut self.open {
@@ -691,104 +409,6 @@ impl Assembly {
             None => return Err(self.outside("the end of a transaction")),
         }
         Ok(self.ended())
-    }
-
-    async fn statement(
-        &mut self,
-        query: QueryEvent<'_>,
-        log: &Arc<dyn Log>,
-        session: &mut Session,
-    ) -> Result<Progressed, CaptureError> {
-        let statement = classify(&query, self.mariadb).map_err(|e| self.at(e))?;
-        let may_end = self.may_end();
-        let Some(open) = &mut self.open else {
-            return Err(self.outside("a statement"));
-        };
-        match statement {
-            Statement::Begin => {
-                open.begun = true;
-                Ok(Progressed::Nothing)
-            }
-            Statement::Savepoint => Ok(Progressed::Nothing),
-            Statement::Rollback { whole } => self.rollback(whole, session).await,
-            Statement::Xa(verb, xid) => self.xa_statement(verb, xid, log, session).await,
-            Statement::Commit => self.commit(session).await,
-            Statement::Change { verb, tables } => {
-                // Foreign to row format. The table that it names is not all that it may change (triggers, functions), so only databases
-                // without a captured table are of no interest.
-                if tables.is_empty() || tables.iter().any(|(d, _)| self.filter.touches(d, "")) {
-                    return Err(StreamError::StatementChange {
-                        gtid: open.transaction.gtid,
-                        file: self.file.clone(),
-                        position: self.position,
-                        verb,
-                    }
-                    .into());
-                }
-                Ok(Progressed::Nothing)
-            }
-            Statement::Definition(definition) => {
-                self.counters.statements += 1;
-                let goes_on = definition.rows_follow || open.begun;
-                if !goes_on {
-                    may_end?;
-                }
-                let replay = definition::session(
-                    &query,
-                    &definition,
-                    self.timestamp,
-                    self.mariadb,
-                    &self.settings,
-                );
-                // What touches no captured table counts and leaves nothing: statements such as CREATE USER hold secrets.
-                let Some(concern) = definition::concern(&query, &definition, &self.filter, replay)
-                else {
-                    return if goes_on {
-                        Ok(Progressed::Nothing)
-                    } else {
-                        self.commit(session).await
-                    };
-                };
-                if !open.changes.is_empty() {
-                    open.send(false, session).await?;
-                }
-                let gtid = open.transaction.gtid;
-                self.desk.definition(gtid, concern.effect, &concern.tables);
-                self.desk
-                    .renamed(concern.effect, &concern.tables, session)
-                    .await?;
-                if let Some((database, table)) = &definition.like {
-                    let fold = |name: &str| self.filter.fold(name).into_owned();
-                    let like = (fold(database), fold(table));
-                    self.desk.made_like(&like, &concern.tables, session).await?;
-                }
-                let mut transaction = open.transaction.clone();
-                transaction.last = !goes_on;
-                let ddl = Ddl {
-                    transaction,
-                    statement: query.statement().into_owned(),
-                    database: query.database().to_owned(),
-                    sql_mode: match definition.rows_follow {
-                        // The server has written it anew, and escapes backslashes whatever its mode says.
-                        true => query.sql_mode() & !NO_BACKSLASH_ESCAPES,
-                        false => query.sql_mode(),
-                    },
-                    collations: query.collations(),
-                    time_zone: query.time_zone().to_owned(),
-                    effect: concern.effect,
-                    tables: concern.tables,
-                    replay: Some(Box::new(concern.replay)),
-                };
-                session.append(Body::Ddl(ddl)).await?;
-                open.captured = true;
-                self.counters.statements_written += 1;
-                open.transaction.chunk += 1;
-                if goes_on {
-                    return Ok(Progressed::Nothing);
-                }
-                Ok(self.ended())
-            }
-        }
     }
 
     /// The open transaction has ended by itself: what there was to send has been sent.
