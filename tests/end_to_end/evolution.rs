@@ -140,7 +140,9 @@ impl<'a> Scene<'a> {
     }
 
     fn play(&self, random: &mut Random) -> Result<String> {
-        let collations = collations(&[self.source, self.target])?;
+        let mut collations = collations(&[self.source, self.target])?;
+        // Converted to utf8mb4 it makes halves of surrogate pairs, which the server then takes for no text in a statement.
+        collations.retain(|(set, _)| *set != "gb18030");
         let definer = Definer::new(
             Random::new(random.word()),
             self.databases.clone(),

@@ -65,6 +65,8 @@ impl ConflictKind {
             1526 | 3819 | 4025 => Self::Check,
             // NULL in NOT NULL; out of range, cut off, no number or date, too long, no label, no character of the column's set.
             1048 | 1264 | 1265 | 1292 | 1366 | 1406 | 1411 | 1690 | 3854 => Self::Type,
+            // Bytes that the server takes for no text of their character set: its own conversions make some, of GB18030 for example.
+            1300 => Self::Type,
             // JSON: not valid, of another character set, too deep, keys too long, too large, not to be cast.
             3140..=3158 => Self::Type,
             // Geometry: not valid, of another kind, another or an unknown SRID, out of the SRS's bounds.
