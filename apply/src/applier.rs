@@ -256,9 +256,7 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
     }
     let incarnation = owned.first().map(|owner| owner.incarnation);
     let incarnation = incarnation.ok_or(ApplyError::Defect("an applier without a worker"))?;
-    {
-        tracing::info!(stream = options.stream, offset = state.offset.0, %incarnation, workers = owned.len(), "applying");
-    }
+    tracing::info!(stream = options.stream, offset = state.offset.0, %incarnation, workers = owned.len(), "applying");
     let court = Court {
         policies: Arc::clone(&options.policies),
         stream: options.stream.clone(),

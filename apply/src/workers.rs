@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     applier::{self, Progress, reader_name},
     connection::KEEPALIVE,
-    copy::LaterKeys,
+    copy::{LaterKeys, Step},
     ddl::{self, DdlUnit},
     error::ApplyError,
     executor::{Executor, Outcome},
@@ -254,11 +254,11 @@ impl<'a> Workers<'a> {
         // A unit is taken only while a worker is free.
         let mut executor = self.idle.remove(0);
         let outcome = {
-            let mut step = pin!(executor.copy(&step, &state, &rules));
+            let mut taken = pin!(executor.copy(&step, &state, &rules));
             loop {
                 tokio::select! {
                     biased;
-                    outcome = &mut step => break outcome,
+                    outcome = &mut taken => break outcome,
                     _ = keepalive.tick() => {
                         for other in &mut self.idle {
                             other.keep_alive().await?;
@@ -276,7 +276,9 @@ impl<'a> Workers<'a> {
             }
         };
         self.idle.push(executor);
-        self.keys.wake();
+        if let Step::End(..) = step {
+            self.keys.wake();
+        }
         self.committed(&state, 0, 0).await;
         // Gone, when planning has ended for another reason.
         let _ = done.send(others);

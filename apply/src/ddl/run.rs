@@ -48,7 +48,10 @@ pub(crate) async fn run(
     if begun.as_ref().is_some_and(|open| open.done) {
         return Ok(());
     }
-    meanwhile(executor, unit, whole(keys, unit)).await?;
+    let later = ledger::later(executor.conn(), &options.stream).await?;
+    if !later.is_empty() {
+        meanwhile(executor, unit, whole(keys, unit)).await?;
+    }
     let mut target = connection::connect(&options.address).await?;
     let outcome = async {
         let means = Means::of(&mut target, options.gtids).await?;
