@@ -196,6 +196,7 @@ pub fn sysbench() -> Result<Command> {
         format!("{0}/?.lua;{0}/?/init.lua;;", scripts.display()),
     );
     command.current_dir(scripts);
+    find_plugins(&mut command, &root);
     Ok(command)
 }
 
@@ -206,9 +207,13 @@ pub fn mydumper(program: &str) -> Result<Command> {
     }
     let root = debian::unpacked("mydumper", "sid", &["mydumper"])?;
     let mut command = loaded(&root, &format!("usr/bin/{program}"));
-    // How the server wants to be logged in to is a plugin of its client library, which looks where it was not installed.
-    command.env("MARIADB_PLUGIN_DIR", root.client_plugins());
+    find_plugins(&mut command, &root);
     Ok(command)
+}
+
+/// How the server wants to be logged in to is a plugin of a program's client library, which looks where it was not installed.
+fn find_plugins(command: &mut Command, root: &Root) {
+    command.env("MARIADB_PLUGIN_DIR", root.client_plugins());
 }
 
 fn loaded(root: &Root, program: &str) -> Command {
