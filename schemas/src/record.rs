@@ -33,8 +33,8 @@ pub use self::{
     head::{Head, HeadBody},
     heartbeat::{Counts, Heartbeat},
     snapshot::{
-        GivenUp, Over, RowsHead, Snapshot, SnapshotBegin, SnapshotEnd, SnapshotGivenUp,
-        SnapshotJob, SnapshotRows, SnapshotStep, Window,
+        GivenUp, Over, RowsHead, Snapshot, SnapshotBegin, SnapshotDatabase, SnapshotEnd,
+        SnapshotGivenUp, SnapshotJob, SnapshotRows, SnapshotStep, Window,
     },
     start::Start,
     transaction::{Transaction, TransactionHead},
@@ -46,7 +46,7 @@ use crate::{fingerprint::Fingerprint, gtid::Uuid};
 /// The published schema of a record.
 pub const ENVELOPE_SCHEMA: &str = include_str!("../binferry.avsc");
 /// CRC-64-AVRO of the parsing canonical form of [`ENVELOPE_SCHEMA`].
-pub const ENVELOPE_FINGERPRINT: Fingerprint = Fingerprint(0xbb36_6f0b_8f70_7e19);
+pub const ENVELOPE_FINGERPRINT: Fingerprint = Fingerprint(0x7297_2238_2561_880e);
 /// The published schema of a [`FoldState`] that stands on its own.
 pub const FOLD_SCHEMA: &str = include_str!("../fold.avsc");
 /// CRC-64-AVRO of the parsing canonical form of [`FOLD_SCHEMA`].
@@ -61,12 +61,15 @@ enum Version {
     Two,
     /// `binferry.v3.avsc`: adds what foreign keys had to do with changes. The fold's schema is that of version 2.
     Three,
-    /// `binferry.avsc` and `fold.avsc`: adds the copy of tables, and what it takes to run statements again.
+    /// `binferry.v4.avsc` and `fold.avsc`: adds the copy of tables, and what it takes to run statements again.
     Four,
+    /// `binferry.avsc`: adds databases without a table to the copy. The fold's schema is that of version 4.
+    Five,
 }
 
-const ENVELOPE_VERSIONS: [(Fingerprint, Version); 4] = [
-    (ENVELOPE_FINGERPRINT, Version::Four),
+const ENVELOPE_VERSIONS: [(Fingerprint, Version); 5] = [
+    (ENVELOPE_FINGERPRINT, Version::Five),
+    (Fingerprint(0xbb36_6f0b_8f70_7e19), Version::Four),
     (Fingerprint(0x28c3_4c12_bc17_b034), Version::Three),
     (Fingerprint(0xa3f0_59db_1237_b9a5), Version::Two),
     (Fingerprint(0x29f3_a99e_011d_5749), Version::One),

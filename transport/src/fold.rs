@@ -429,6 +429,7 @@ impl Counted<'_> {
                     state.planned = true;
                 }
             }
+            SnapshotStep::Database(_) => {}
             SnapshotStep::Done(job) => {
                 site.jobs.retain(|state| state.job.id != *job);
                 site.copies.retain(|copy| copy.job != *job);

@@ -8,6 +8,7 @@
 //! takeovers with them. What else a target has to know is in the ledger.
 
 mod begin;
+mod database;
 mod definition;
 pub mod end;
 mod keys;
@@ -45,6 +46,8 @@ pub enum CopyProblem {
     Definition(definition::Unclear),
     #[error("the target refuses the source's definition: {fault}")]
     Create { fault: Box<ServerFault> },
+    #[error("the target refuses the source's database: {fault}")]
+    Database { fault: Box<ServerFault> },
     #[error("foreign keys cannot be added after the rows ({}): {fault}", .names.join(", "))]
     ForeignKeys {
         names: Vec<String>,
@@ -72,6 +75,10 @@ impl CopyProblem {
             ),
             Self::Definition(_) | Self::Create { .. } => {
                 format!("create {table} on the target by hand, without foreign keys, and start again")
+            }
+            Self::Database { .. } => {
+                "create the database on the target by hand, as the target allows, and start again"
+                    .to_owned()
             }
             Self::ForeignKeys { .. } => {
                 "repair the tables at both ends and start again; or do without: DELETE the keys' rows from binferry.foreign_key on the target"

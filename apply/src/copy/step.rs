@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use binferry_schemas::{
     gtid::Uuid,
-    record::{FoldState, GivenUp},
+    record::{FoldState, GivenUp, SnapshotDatabase},
 };
 
 use super::{
     begin::{Beginning, Rules},
-    end,
+    database, end,
     repair::Repair,
 };
 use crate::{
@@ -24,6 +24,8 @@ pub enum Step {
     /// A copy has ended, or with `None` a job: what waited for other tables may go on.
     End(Option<Uuid>, Arc<Place>),
     GivenUp(Uuid, GivenUp),
+    /// A database without a table.
+    Database(SnapshotDatabase, Arc<Place>),
     /// Rows of a copy over rows that may differ.
     Repair(Repair),
 }
@@ -50,6 +52,10 @@ impl Step {
             Self::End(copy, place) => end::end(target, rules, *copy, state, place).await?,
             Self::GivenUp(copy, reason) => {
                 (end::given_up(target, stream, *copy, *reason).await?, false)
+            }
+            Self::Database(bare, place) => {
+                database::make(target, bare, place).await?;
+                (Vec::new(), false)
             }
             Self::Repair(repair) => (repair.run(target, limits).await?, false),
         };

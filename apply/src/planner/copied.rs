@@ -115,6 +115,9 @@ impl Planner {
                     self.tables.forget_all();
                 }
             }
+            SnapshotStep::Database(bare) => {
+                self.step(Step::Database(bare, place)).await?;
+            }
             SnapshotStep::Wanted(_) | SnapshotStep::Planned(_) => self.restarted(),
         }
         Ok(())

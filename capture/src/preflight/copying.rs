@@ -107,7 +107,7 @@ pub async fn copying(
 }
 
 /// What is there beside tables, as far as the user may see it, each with its database and a name that the filter decides on.
-const OTHERS: [(&str, &str); 5] = [
+const OTHERS: [(&str, &str); 4] = [
     (
         "views",
         "SELECT TABLE_SCHEMA AS d, TABLE_NAME AS t, TABLE_NAME AS x FROM information_schema.VIEWS",
@@ -124,11 +124,6 @@ const OTHERS: [(&str, &str); 5] = [
         "events",
         "SELECT EVENT_SCHEMA AS d, '' AS t, EVENT_NAME AS x FROM information_schema.EVENTS",
     ),
-    (
-        "databases without a table",
-        "SELECT SCHEMA_NAME AS d, '' AS t, '' AS x FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT IN \
-         (SELECT TABLE_SCHEMA FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE')",
-    ),
 ];
 
 /// Those are not copied: that is told.
@@ -144,10 +139,7 @@ async fn others(
         let text = |row, column| rows.value(row, column).unwrap_or_default();
         let all: Vec<String> = (0..rows.rows.len())
             .filter(|row| tables.touches(&text(*row, "d"), &text(*row, "t")))
-            .map(|row| match text(row, "x") {
-                name if name.is_empty() => text(row, "d"),
-                name => format!("{}.{name}", text(row, "d")),
-            })
+            .map(|row| format!("{}.{}", text(row, "d"), text(row, "x")))
             .collect();
         let more = match all.len() {
             0 => continue,

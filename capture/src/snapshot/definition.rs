@@ -92,6 +92,9 @@ fn number<T: std::str::FromStr>(rows: &Rows, row: usize, column: &str) -> Option
 }
 
 /// The first table behind `after` in the order of the names as bytes for which `wanted` holds.
+const BARE_DATABASES: &str = "SELECT SCHEMA_NAME AS d FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT IN \
+     (SELECT TABLE_SCHEMA FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE')";
+
 pub(super) async fn next_table(
     connection: &mut Connection,
     after: Option<&Name>,
@@ -107,6 +110,30 @@ pub(super) async fn next_table(
     Ok(names
         .filter(|name| after.is_none_or(|after| after < name) && wanted(&name.0, &name.1))
         .min())
+}
+
+/// Databases without a table, each with its definition.
+pub(super) async fn bare_databases(
+    connection: &mut Connection,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<(String, String)>, CaptureError> {
+    let rows = connection
+        .query(&format!("{BARE_DATABASES} ORDER BY 1"))
+        .await?;
+    let names: Vec<String> = (0..rows.rows.len())
+        .map(|row| text(&rows, row, "d"))
+        .filter(|name| wanted(name))
+        .collect();
+    let mut found = Vec::new();
+    for name in names {
+        let shown = connection
+            .query(&format!("SHOW CREATE DATABASE {}", sql::quoted(&name)))
+            .await?;
+        if let Some(create) = shown.value(0, "Create Database") {
+            found.push((name, create));
+        }
+    }
+    Ok(found)
 }
 
 /// `None`: there is no such table, or it has gone between two of the questions.

@@ -28,7 +28,7 @@ use binferry_schemas::{
     fault::Fault,
     filter::TableFilter,
     gtid::Uuid,
-    record::{CopyState, JobState, Over, SnapshotJob, SnapshotStep},
+    record::{CopyState, JobState, Over, SnapshotDatabase, SnapshotJob, SnapshotStep},
 };
 use binferry_transport::log::Log;
 use tokio::{
@@ -444,8 +444,28 @@ impl Coordinator {
         };
         let found = definition::next_table(reader.connection(), cursor.as_ref(), wanted).await?;
         let mut begins = None;
-        let step = match found {
-            None => SnapshotStep::Planned(job.id),
+        let steps = match found {
+            None => {
+                let wanted =
+                    |database: &str| job.touches(database) && shared.filter.touches(database, "");
+                let bare = definition::bare_databases(reader.connection(), wanted).await;
+                let bare = match bare {
+                    // One has gone meanwhile.
+                    Err(error) if reader::is_redefined(&error) => {
+                        let window = opened.window;
+                        return reader.order(Order::Drop { window }).await;
+                    }
+                    bare => bare?,
+                };
+                let databases = bare.into_iter().map(|(database, create_database)| {
+                    SnapshotStep::Database(SnapshotDatabase {
+                        job: job.id,
+                        database,
+                        create_database,
+                    })
+                });
+                databases.chain([SnapshotStep::Planned(job.id)]).collect()
+            }
             Some(name) => {
                 let found = match definition::read(reader.connection(), &name).await {
                     Err(error) if reader::is_locked(&error) => None,
@@ -464,11 +484,11 @@ impl Coordinator {
                 let over = definition.over(job.over);
                 let begin = table::begin(&definition, job.id, over, None);
                 begins = Some((name, CopyState::begun(&begin), definition));
-                SnapshotStep::Begin(Box::new(begin))
+                vec![SnapshotStep::Begin(Box::new(begin))]
             }
         };
         let closed = reader.close(open).await?;
-        let content = Content::Steps(vec![step]);
+        let content = Content::Steps(steps);
         let Verdict::Logged { epoch, .. } = reader.submit(opened.window, closed, content).await?
         else {
             return Ok(());

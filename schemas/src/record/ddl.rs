@@ -139,7 +139,7 @@ impl Ddl {
         })?;
         let replay = match version {
             Version::One | Version::Two | Version::Three => None,
-            Version::Four => match input.optional()? {
+            Version::Four | Version::Five => match input.optional()? {
                 false => None,
                 true => Some(Box::new(Replay::take(input)?)),
             },

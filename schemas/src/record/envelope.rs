@@ -46,7 +46,7 @@ impl Branch {
         match version {
             Version::One => 5,
             Version::Two | Version::Three => 6,
-            Version::Four => 8,
+            Version::Four | Version::Five => 8,
         }
     }
 }

@@ -242,7 +242,7 @@ impl SiteState {
 
     fn take(input: &mut Reader<'_>, version: Version) -> Result<Self, RecordError> {
         let mut site = Self::take_older(input, version)?;
-        if version == Version::Four {
+        if matches!(version, Version::Four | Version::Five) {
             input.array(|input| -> Result<(), RecordError> {
                 site.jobs.push(JobState::take(input)?);
                 Ok(())

@@ -3,17 +3,19 @@
 //!
 //! ```text
 //! SnapshotJob     fixed 16 id | string tables | string except | enum over
-//! Snapshot        long at_us | union step: SnapshotJob, SnapshotBegin, SnapshotEnd, SnapshotGivenUp, SnapshotPlanned, SnapshotDone
+//! Snapshot        long at_us | union step: SnapshotJob, SnapshotBegin, SnapshotEnd, SnapshotGivenUp, SnapshotPlanned, SnapshotDone,
+//!                 SnapshotDatabase
 //! SnapshotBegin   fixed 16 job | fixed 16 copy | TableRef | enum over | union null/fixed 16 replaces | string create_database
 //!                 | string create_table | long sql_mode | int client, connection, server collation | string time_zone
 //!                 | string key_name | array string key | long estimated_rows | long estimated_bytes | Window
 //! SnapshotEnd     fixed 16 copy | long rows | long left_out
 //! SnapshotGivenUp fixed 16 copy | enum reason | string detail
 //! SnapshotPlanned, SnapshotDone   fixed 16 job
+//! SnapshotDatabase   fixed 16 job | string database | string create_database
 //! Window          string open | string file | long position
 //! ```
 //!
-//! All since version 4.
+//! All since version 4, but for `SnapshotDatabase`, which came with version 5.
 
 mod rows;
 
@@ -88,6 +90,8 @@ pub enum SnapshotStep {
     Planned(Uuid),
     /// A job is over: each of its copies has ended or been given up.
     Done(Uuid),
+    /// There is a database in which no table is.
+    Database(SnapshotDatabase),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +121,14 @@ pub struct SnapshotBegin {
     pub estimated_bytes: u64,
     /// In which the definition was read.
     pub window: Window,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotDatabase {
+    pub job: Uuid,
+    pub database: String,
+    /// As SHOW CREATE DATABASE prints it.
+    pub create_database: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,6 +181,14 @@ impl SnapshotJob {
         matches(&self.tables, true) && (self.except.is_empty() || !matches(&self.except, false))
     }
 
+    /// Whether tables of this database may be among the job's.
+    pub fn touches(&self, database: &str) -> bool {
+        let tables = self.tables.parse::<TableFilter>();
+        let except = self.except.parse::<TableFilter>();
+        tables.map_or(true, |tables| tables.touches(database, ""))
+            && (self.except.is_empty() || !except.is_ok_and(|except| except.covers(database)))
+    }
+
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.id.as_bytes());
         avro::put_string(out, &self.tables);
@@ -196,6 +216,7 @@ impl Snapshot {
             SnapshotStep::GivenUp(_) => 3,
             SnapshotStep::Planned(_) => 4,
             SnapshotStep::Done(_) => 5,
+            SnapshotStep::Database(_) => 6,
         };
         avro::put_long(out, branch);
         match &self.step {
@@ -214,12 +235,21 @@ impl Snapshot {
             SnapshotStep::Planned(job) | SnapshotStep::Done(job) => {
                 out.extend_from_slice(job.as_bytes());
             }
+            SnapshotStep::Database(there) => {
+                out.extend_from_slice(there.job.as_bytes());
+                avro::put_string(out, &there.database);
+                avro::put_string(out, &there.create_database);
+            }
         }
     }
 
     pub(super) fn take(input: &mut Reader<'_>, version: Version) -> Result<Self, RecordError> {
         let at_us = input.unsigned()?;
-        let step = match input.branch(6)? {
+        let steps = match version {
+            Version::Five => 7,
+            _ => 6,
+        };
+        let step = match input.branch(steps)? {
             0 => SnapshotStep::Wanted(SnapshotJob::take(input)?),
             1 => SnapshotStep::Begin(Box::new(SnapshotBegin::take(input, version)?)),
             2 => SnapshotStep::End(SnapshotEnd {
@@ -233,7 +263,12 @@ impl Snapshot {
                 detail: input.str()?.to_owned(),
             }),
             4 => SnapshotStep::Planned(take_uuid(input)?),
-            _ => SnapshotStep::Done(take_uuid(input)?),
+            5 => SnapshotStep::Done(take_uuid(input)?),
+            _ => SnapshotStep::Database(SnapshotDatabase {
+                job: take_uuid(input)?,
+                database: input.str()?.to_owned(),
+                create_database: input.str()?.to_owned(),
+            }),
         };
         Ok(Self { at_us, step })
     }

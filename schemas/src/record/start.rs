@@ -46,7 +46,7 @@ impl Start {
             version: input.str()?.to_owned(),
             job: match version {
                 Version::One | Version::Two | Version::Three => None,
-                Version::Four => match input.optional()? {
+                Version::Four | Version::Five => match input.optional()? {
                     false => None,
                     true => Some(SnapshotJob::take(input)?),
                 },

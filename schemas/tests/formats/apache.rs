@@ -25,7 +25,7 @@ fn canonical_fingerprint(schema: &Schema) -> Fingerprint {
 #[test]
 fn the_fingerprints_are_those_of_the_canonical_forms() {
     assert_eq!(
-        canonical_fingerprint(&parse("v4/envelope.avsc")),
+        canonical_fingerprint(&parse("v5/envelope.avsc")),
         ENVELOPE_FINGERPRINT
     );
     assert_eq!(
@@ -121,10 +121,10 @@ fn uuid(uuid: binferry_schemas::gtid::Uuid) -> Avro {
 
 #[test]
 fn records_hold_the_same_values() {
-    let schema = parse("v4/envelope.avsc");
+    let schema = parse("v5/envelope.avsc");
     let changes = samples::changes();
     for (name, record) in samples::records(&changes) {
-        let bytes = golden::read(&format!("v4/records/{name}.bin"));
+        let bytes = golden::read(&format!("v5/records/{name}.bin"));
         assert_eq!(bytes[..2], [0xc3, 0x01]);
         assert_eq!(bytes[2..10], ENVELOPE_FINGERPRINT.0.to_le_bytes());
         let envelope = fields(decode(&schema, &bytes[10..]));
@@ -232,6 +232,14 @@ fn check_step(step: &Avro, expected: &SnapshotStep) {
         }
         (4, SnapshotStep::Planned(job)) | (5, SnapshotStep::Done(job)) => {
             assert_eq!(step["job"], uuid(*job));
+        }
+        (6, SnapshotStep::Database(bare)) => {
+            assert_eq!(step["job"], uuid(bare.job));
+            assert_eq!(step["database"], Avro::String(bare.database.clone()));
+            assert_eq!(
+                step["create_database"],
+                Avro::String(bare.create_database.clone())
+            );
         }
         (branch, step) => panic!("branch {branch} for {step:?}"),
     }

@@ -10,7 +10,7 @@ use binferry_schemas::{datum::Values, fingerprint::rabin, record::*, row::RowSch
 use crate::samples;
 
 /// The version that is written.
-pub const NEWEST: &str = "v4";
+pub const NEWEST: &str = "v5";
 
 pub fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -40,7 +40,7 @@ fn check(name: &str, bytes: &[u8]) {
 
 #[test]
 fn the_published_schemas_are_those_of_their_versions() {
-    check("v4/envelope.avsc", ENVELOPE_SCHEMA.as_bytes());
+    check("v5/envelope.avsc", ENVELOPE_SCHEMA.as_bytes());
     check("v4/fold.avsc", FOLD_SCHEMA.as_bytes());
     for (name, version) in [
         ("binferry", "v1"),
@@ -48,6 +48,7 @@ fn the_published_schemas_are_those_of_their_versions() {
         ("binferry", "v2"),
         ("fold", "v2"),
         ("binferry", "v3"),
+        ("binferry", "v4"),
     ] {
         let published =
             PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("{name}.{version}.avsc"));
@@ -75,6 +76,7 @@ fn records_of_older_versions_are_read() {
         ("v1", samples::of_version_1(&changes)),
         ("v2", samples::of_version_2(&changes)),
         ("v3", samples::of_version_3(&changes)),
+        ("v4", samples::of_version_4(&changes)),
     ] {
         for (name, record) in records {
             let bytes = read(&format!("{version}/records/{name}.bin"));
@@ -93,7 +95,7 @@ fn records_of_older_versions_are_read() {
 
 #[test]
 fn changes_are_read_as_before() {
-    for version in ["v1", "v2", "v3", NEWEST] {
+    for version in ["v1", "v2", "v3", "v4", NEWEST] {
         changes_are_read(&read(&format!("{version}/records/write_set.bin")));
     }
 }

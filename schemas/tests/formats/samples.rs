@@ -409,6 +409,13 @@ pub fn of_version_3(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> 
     records
 }
 
+/// Those that version 4 could write.
+pub fn of_version_4(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
+    let mut records = records(changes);
+    records.truncate(23);
+    records
+}
+
 /// One of each kind of record, and the variants that matter. `changes` lends its memory.
 pub fn records(changes: &ChangesBuffer) -> Vec<(&'static str, Record<'_>)> {
     let (_, schema) = all_types().to_avro();
@@ -622,6 +629,15 @@ fn copying(changes: &ChangesBuffer) -> Vec<(&'static str, Body<'_>)> {
         ("snapshot_rows", Body::SnapshotRows(range)),
         ("snapshot_rows_part", Body::SnapshotRows(part)),
         ("ddl_replay", Body::Ddl(ddl_replay())),
+        (
+            "snapshot_database",
+            snapshot(SnapshotStep::Database(SnapshotDatabase {
+                job: UUID_A,
+                database: "empty".to_owned(),
+                create_database:
+                    "CREATE DATABASE `empty` /*!40100 DEFAULT CHARACTER SET utf8mb4 */".to_owned(),
+            })),
+        ),
     ]
 }
 

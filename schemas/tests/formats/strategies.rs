@@ -222,6 +222,13 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
         }),
         uuid().prop_map(SnapshotStep::Planned),
         uuid().prop_map(SnapshotStep::Done),
+        (uuid(), text(), text()).prop_map(|(job, database, create_database)| {
+            SnapshotStep::Database(SnapshotDatabase {
+                job,
+                database,
+                create_database,
+            })
+        }),
     ];
     (number(), step).prop_map(|(at_us, step)| Snapshot { at_us, step })
 }

@@ -68,7 +68,7 @@ fn take(stored: &Stored, newest: &mut Option<Uuid>, entries: &mut Vec<Entry>) ->
             SnapshotStep::End(end) => Entry::End(end.copy),
             SnapshotStep::GivenUp(given_up) => Entry::GivenUp(given_up.copy, given_up.reason),
             SnapshotStep::Done(_) => Entry::Done,
-            SnapshotStep::Planned(_) => return Ok(()),
+            SnapshotStep::Planned(_) | SnapshotStep::Database(_) => return Ok(()),
         }),
         _ => {}
     }

@@ -159,7 +159,7 @@ impl Model {
                 table.context("a copy that is given up")?.copying = None;
             }
             SnapshotStep::Done(_) => self.jobs_done += 1,
-            SnapshotStep::Wanted(_) | SnapshotStep::Planned(_) => {}
+            SnapshotStep::Wanted(_) | SnapshotStep::Planned(_) | SnapshotStep::Database(_) => {}
         }
         Ok(())
     }
