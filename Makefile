@@ -1,7 +1,7 @@
 # Everything a newcomer needs: `make demo` and `make test`. See CONTRIBUTING.md.
 CARGO ?= cargo
 
-.PHONY: demo test bench soak histories fuzz lint strangers compose preflight preflight-kafka
+.PHONY: demo test bench soak histories groupings fuzz lint strangers compose preflight preflight-kafka
 
 demo: preflight ## a source, a target, a mixed load, kills; then the proof that both are equal
 	$(CARGO) build --release --locked -p binferry -p binferry-demo
@@ -21,7 +21,11 @@ soak: preflight ## KILLS=60 SIGKILLs at random moments of a load of SECONDS=300;
 
 histories: preflight ## HISTORIES=50 random ones of schema changes and rows, of SECONDS=20 each, while tables are copied, under kills. SEED=N again
 	BINFERRY_HISTORIES=$(or $(HISTORIES),50) BINFERRY_SECONDS=$(or $(SECONDS),20) $(if $(SEED),BINFERRY_SEED=$(SEED)) \
-	 $(CARGO) test --release --locked -p binferry --test end_to_end evolution:: -- --ignored --nocapture
+	 $(CARGO) test --release --locked -p binferry --test end_to_end evolution:: -- --nocapture
+
+groupings: preflight ## histories of rows whose order matters, applied by one worker and by many that are killed, for MINUTES=60. SEED=N again
+	BINFERRY_GROUPINGS=$(or $(MINUTES),60) $(if $(SEED),BINFERRY_SEED=$(SEED)) \
+	 $(CARGO) test --release --locked -p binferry --test end_to_end groupings:: -- --nocapture
 
 fuzz: preflight ## libFuzzer on every decoder, SECONDS=900 each; TARGETS="packet event"
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "missing: cargo-fuzz. cargo install --locked cargo-fuzz" >&2; exit 1; }

@@ -10,6 +10,7 @@ mod faults;
 mod files;
 mod follow;
 mod foreign_keys;
+mod groupings;
 mod gtid_sets;
 mod histories;
 mod images;
