@@ -83,11 +83,25 @@ fn sorted(dump: &[u8]) -> String {
         }
         rows.sort();
         lines.append(&mut rows);
-        lines.push(without_counter(&line));
+        lines.push(without_character_set(without_counter(&line)));
     }
     rows.sort();
     lines.append(&mut rows);
     lines.join("\n")
+}
+
+/// A column that says its collation is shown with its character set, one that has it from CONVERT TO without: SHOW CREATE TABLE, run as it
+/// is, makes the one out of the other. The collation tells the character set.
+fn without_character_set(line: String) -> String {
+    let Some((before, after)) = line.split_once(" CHARACTER SET ") else {
+        return line;
+    };
+    match after.split_once(" COLLATE ") {
+        Some((set, collation)) if collation.starts_with(set) => {
+            format!("{before} COLLATE {collation}")
+        }
+        _ => line,
+    }
 }
 
 fn without_counter(line: &str) -> String {
