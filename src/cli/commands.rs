@@ -1,0 +1,85 @@
+//! What the program can be told to do.
+
+use clap::{Args, Parser, Subcommand};
+
+use super::Options;
+
+/// Carries MySQL changes, in order and exactly once, through a durable log to other servers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "binferry",
+    version,
+    propagate_version = true,
+    max_term_width = 110
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Capture, log and apply in one process.
+    Run(Options),
+    /// Read a source's binlog and write its transactions to the log.
+    Capture(Options),
+    /// Apply the log's transactions to a target.
+    Apply(Options),
+    /// Print every row change of the log, a line of JSON each, and follow.
+    Tail(Options),
+    /// Preflight: every setting and privilege, each finding with its remedy.
+    Check(Options),
+    /// Positions, readers and lag of a log and, with --target, of what is applied there.
+    Status(Options),
+    /// Wait until the target shows a set of GTIDs.
+    Wait(Options),
+    /// Have tables copied into the log, for the first time or again, while the stream goes on.
+    Snapshot(Options),
+    /// Pass one transaction that the applier stops at: it is journaled on the target, whole, and not applied.
+    Skip(Options),
+    /// Read the journal of conflicts on a target.
+    Conflicts(Conflicts),
+    /// List the log's registered readers, or remove one, so that retention no longer waits for it.
+    Readers(Options),
+}
+
+#[derive(Debug, Args)]
+pub struct Conflicts {
+    #[command(subcommand)]
+    pub action: ConflictsAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConflictsAction {
+    /// A line for each journaled conflict, oldest first.
+    List {
+        #[command(flatten)]
+        options: Box<Options>,
+        /// Only of these tables: 'shop.*,!shop.tmp_*'.
+        #[arg(long, value_name = "PATTERNS")]
+        table: Option<String>,
+        /// Only of this kind: row_missing, row_exists, row_differs, unique_key, foreign_key, check_constraint, type, skipped.
+        #[arg(long, value_name = "KIND")]
+        kind: Option<String>,
+        /// Only from then on: 2026-03-01T12:00:00Z, or a duration back from now, e.g. 2h.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+    },
+    /// Everything that is journaled of one conflict.
+    Show {
+        /// Its id in the list.
+        id: u64,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+}
+
+impl Conflicts {
+    pub fn options(&self) -> &Options {
+        match &self.action {
+            ConflictsAction::List { options, .. } | ConflictsAction::Show { options, .. } => {
+                options
+            }
+        }
+    }
+}
