@@ -81,7 +81,7 @@ impl Stage for Applied {
         self.transactions
     }
     fn conflicts(&self) -> u64 {
-        self.conflicts
+        self.conflicts.total()
     }
     fn lag_us(&self) -> u64 {
         self.lag.map_or(0, |lag| lag.as_micros() as u64)

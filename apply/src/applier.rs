@@ -11,7 +11,7 @@ use binferry_schemas::{
     gtid::{GtidSet, Uuid},
     record::FoldState,
 };
-use binferry_transport::fold::Fold;
+use binferry_transport::{fold::Fold, meter::LastError};
 use mysql_async::prelude::Queryable;
 use tokio::{
     sync::{mpsc, watch},
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     batch::Limits,
-    conflict::{Court, journal},
+    conflict::{Court, Tally, journal},
     connection::{self, from_mysql},
     copy::ledger,
     ddl::{self, DdlMode},
@@ -46,11 +46,15 @@ pub struct Progress {
     pub transactions: u64,
     pub rows: u64,
     /// Decided by a policy and journaled.
-    pub conflicts: u64,
+    pub conflicts: Tally,
     /// From the original commit to now, of the transaction that was applied last.
     pub lag: Option<Duration>,
     /// While the target is out of reach: why.
     pub trouble: Option<String>,
+    /// How often it was tried again.
+    pub retries: u64,
+    /// The newest error that was tried again, and what helps.
+    pub last_error: Option<LastError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +143,11 @@ impl Applier {
                 return Err(error);
             }
             warn(&error);
-            progress.send_modify(|progress| progress.trouble = Some(error.to_string()));
+            progress.send_modify(|progress| {
+                progress.trouble = Some(error.to_string());
+                progress.retries += 1;
+                progress.last_error = Some(LastError::now(&error));
+            });
             tokio::select! {
                 () = cancel.cancelled() => return Ok(Outcome::Cancelled),
                 () = sleep(delays.next().unwrap_or(STALL)) => {}
@@ -266,7 +274,8 @@ async fn open(options: &Options, mine: &mut Mine) -> Result<Session, ApplyError>
         .into_iter()
         .zip(owned)
         .map(|(target, owner)| {
-            Executor::new(target, owner, limits, STALL, court.clone(), options.gtids)
+            let (court, meter) = (court.clone(), Arc::clone(&options.meter));
+            Executor::new(target, owner, limits, STALL, court, options.gtids, meter)
         })
         .collect();
     Ok(Session {

@@ -2,6 +2,7 @@
 
 use std::{
     ops::Range,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,10 +14,11 @@ use mysql_async::{Conn, Error, prelude::Queryable};
 use crate::{
     batch::{self, Bulk, Limits, PACKET_MARGIN, Statement, Unfit},
     change::RowChange,
-    conflict::{self, Court},
+    conflict::{self, Court, Tally},
     connection::{KEEPALIVE, Target, from_mysql},
     copy::{Rules, Step},
     error::ApplyError,
+    meter::ApplyMeter,
     options::Gtids,
     plan::{Group, Part},
     preserve::{self, Name},
@@ -41,14 +43,15 @@ pub struct Executor {
     said: Instant,
     court: Court,
     /// Conflicts that were decided in the open transaction.
-    deciding: u64,
+    deciding: Tally,
     /// And in those that were committed since they were asked for.
-    decided: u64,
+    decided: Tally,
     gtids: Gtids,
     /// Of the open transaction, or the next one, when it is to have the source's.
     name: Option<Name>,
     /// Groups for which rows of copies are not loaded, because some could not be.
     not_loading: u32,
+    meter: Arc<ApplyMeter>,
 }
 
 /// How a group ended.
@@ -106,6 +109,7 @@ impl Executor {
         stall: Duration,
         court: Court,
         gtids: Gtids,
+        meter: Arc<ApplyMeter>,
     ) -> Self {
         Self {
             target,
@@ -115,16 +119,17 @@ impl Executor {
             open: None,
             said: Instant::now(),
             court,
-            deciding: 0,
-            decided: 0,
+            deciding: Tally::default(),
+            decided: Tally::default(),
             gtids,
             name: None,
             not_loading: 0,
+            meter,
         }
     }
 
     /// How many conflicts were decided and committed since the last call.
-    pub fn take_conflicts(&mut self) -> u64 {
+    pub fn take_conflicts(&mut self) -> Tally {
         std::mem::take(&mut self.decided)
     }
 
@@ -532,9 +537,10 @@ impl Executor {
     }
 
     async fn commit(&mut self) -> Result<(), ApplyError> {
-        let version = self.open.take();
+        let (version, sent) = (self.open.take(), Instant::now());
         match self.end("COMMIT").await {
             Ok(()) => {
+                self.meter.commit.observe_time(sent.elapsed());
                 if let Some(version) = version {
                     self.owner.version = version;
                 }
@@ -550,7 +556,7 @@ impl Executor {
 
     pub async fn roll_back(&mut self) -> Result<(), ApplyError> {
         self.open = None;
-        self.deciding = 0;
+        self.deciding = Tally::default();
         self.end("ROLLBACK").await
     }
 

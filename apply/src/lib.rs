@@ -22,6 +22,7 @@ mod dialect;
 mod error;
 mod executor;
 mod joiner;
+mod meter;
 mod net;
 mod options;
 mod place;
@@ -45,6 +46,7 @@ pub use self::{
     copy::{CopyProblem, IntoTables},
     ddl::DdlMode,
     error::{ApplyError, PassedDdl, Place, PreserveProblem, ServerFault, TableName, TableProblem},
+    meter::ApplyMeter,
     options::{Compare, GroupLimits, Gtids, Options, Until},
     preflight::{Wanted, preflight, refuse_rows},
     progress::TargetProgress,

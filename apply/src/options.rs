@@ -14,6 +14,7 @@ use crate::{
     conflict::Policies,
     copy::{IntoTables, LaterKeys, Rules},
     ddl::DdlMode,
+    meter::ApplyMeter,
 };
 
 #[derive(Debug, Clone)]
@@ -37,6 +38,7 @@ pub struct Options {
     pub into: IntoTables,
     /// How long to go on trying, without any progress, to reach a target that is out of reach.
     pub patience: Duration,
+    pub meter: Arc<ApplyMeter>,
 }
 
 impl Options {
@@ -54,6 +56,7 @@ impl Options {
             triggers: None,
             into: IntoTables::default(),
             patience: Duration::from_secs(300),
+            meter: Arc::default(),
         }
     }
 }

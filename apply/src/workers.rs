@@ -189,9 +189,20 @@ impl<'a> Workers<'a> {
                 }
             }
             let (transactions, rows) = (group.transactions(), group.rows());
+            self.measure(&group);
             self.committed(&group.state, transactions, rows).await;
         }
         Ok(())
+    }
+
+    fn measure(&self, group: &Group) {
+        let meter = &self.options.meter;
+        meter.group_transactions.observe(group.transactions());
+        meter.group_rows.observe(group.rows());
+        meter.changes(&group.changes);
+        for copied in &group.copied {
+            meter.rows(&copied.mapping.name, copied.rows.len() as u64);
+        }
     }
 
     /// Everything before is committed, and nothing else runs.
@@ -234,6 +245,7 @@ impl<'a> Workers<'a> {
         let executor = self.streaming.insert(executor);
         executor.part(part).await?;
         let rows = part.changes.len() as u64;
+        self.options.meter.changes(&part.changes);
         match &part.end {
             Some(state) => {
                 if let Some(mut executor) = self.streaming.take() {
@@ -287,7 +299,7 @@ impl<'a> Workers<'a> {
 
     fn tell_conflicts(&self, executor: &mut Executor) {
         let conflicts = executor.take_conflicts();
-        if conflicts > 0 {
+        if conflicts.total() > 0 {
             self.progress
                 .send_modify(|progress| progress.conflicts += conflicts);
         }

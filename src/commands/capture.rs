@@ -77,5 +77,6 @@ pub fn options(options: &Options, until: Option<GtidSet>) -> Result<CaptureOptio
             retention: options.retention()?,
             ..SessionOptions::default()
         },
+        tables: Arc::default(),
     })
 }

@@ -5,6 +5,7 @@ pub mod error;
 pub mod fold;
 pub mod kafka;
 pub mod log;
+pub mod meter;
 pub mod resume;
 mod room;
 pub mod session;

@@ -1,12 +1,12 @@
 //! The log as capture and apply see it.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use binferry_schemas::{fingerprint::Fingerprint, gtid::Uuid, record::Offset};
 use tokio::sync::watch;
 
-use crate::error::LogError;
+use crate::{error::LogError, meter::LogMeter};
 
 /// No log takes a larger record. Callers keep theirs below `Log::record_bytes`; only a checkpoint with a huge GTID set comes near.
 pub const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
@@ -81,6 +81,10 @@ pub trait Log: Send + Sync + std::fmt::Debug {
     /// Captures keep their records at or below so many bytes; only a checkpoint with a huge GTID set may be larger.
     fn record_bytes(&self) -> usize;
     async fn bounds(&self) -> Result<Bounds, LogError>;
+    /// Bytes of the records that are kept; `None` where nobody here can tell.
+    async fn kept_bytes(&self) -> Result<Option<u64>, LogError>;
+    /// Of the writers of this handle and its clones.
+    fn meter(&self) -> Arc<LogMeter>;
     /// The embedded log allows one writer at a time; a second is `LogError::InUse`.
     async fn writer(&self) -> Result<Box<dyn Writer>, LogError>;
     /// Reads from `from` on; `LogError::Expired` when that is below the start.

@@ -16,6 +16,7 @@ use crate::{
         Accepted, Bounds, Durable, Log, RECORD_BYTES, Reader, Registration, Retention, Stall,
         Stored, Writer,
     },
+    meter::LogMeter,
 };
 
 #[derive(Debug, Clone)]
@@ -95,6 +96,14 @@ impl Log for SimulatedLog {
             start: Offset(content.start),
             end: Offset(content.records.len() as u64),
         })
+    }
+
+    async fn kept_bytes(&self) -> Result<Option<u64>, LogError> {
+        Ok(None)
+    }
+
+    fn meter(&self) -> Arc<LogMeter> {
+        Arc::default()
     }
 
     async fn writer(&self) -> Result<Box<dyn Writer>, LogError> {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use mysql_async::{Error, Row as Answered, prelude::Queryable};
 
 use super::{
-    kind::{ConflictKind, named},
+    kind::{ConflictKind, Tally, named},
     resolve::Court,
     way::Details,
 };
@@ -32,7 +32,7 @@ pub(super) struct Bench<'a> {
     pub(super) stall: Duration,
     /// Of the tables that had conflicts in this transaction. It holds their definitions, so they cannot change meanwhile.
     pub(super) details: HashMap<TableName, Arc<Details>>,
-    pub(super) journaled: u64,
+    pub(super) journaled: Tally,
 }
 
 /// The server's answer to a change.

@@ -1,6 +1,6 @@
 //! The kinds of conflicts, and how a server's answer tells them.
 
-use std::fmt;
+use std::{fmt, ops::AddAssign};
 
 use crate::error::{Place, TableName};
 
@@ -91,6 +91,32 @@ impl fmt::Display for ConflictKind {
             }
             Self::Type => "a value does not fit its column on the target",
         })
+    }
+}
+
+/// How many of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally([u64; ConflictKind::ALL.len()]);
+
+impl Tally {
+    pub(crate) fn add(&mut self, kind: ConflictKind) {
+        self.0[kind as usize] += 1;
+    }
+
+    pub fn of(&self, kind: ConflictKind) -> u64 {
+        self.0[kind as usize]
+    }
+
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
     }
 }
 
@@ -225,6 +251,16 @@ mod tests {
             Some("b")
         );
         assert_eq!(named::column("Column 'b' cannot be null"), Some("b"));
+    }
+
+    #[test]
+    fn tallies_add_up() {
+        let (mut one, mut sum) = (Tally::default(), Tally::default());
+        one.add(ConflictKind::RowMissing);
+        one.add(ConflictKind::Type);
+        sum += one;
+        sum += one;
+        assert_eq!((sum.of(ConflictKind::Type), sum.total()), (2, 4));
     }
 
     #[test]

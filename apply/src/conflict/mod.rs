@@ -22,7 +22,7 @@ mod way;
 
 pub use self::{
     journal::{Journaled, Wanted, count, read},
-    kind::{Conflict, ConflictKind},
+    kind::{Conflict, ConflictKind, Tally},
     policy::{Policies, Policy, PolicyError},
     resolve::{Court, one_by_one},
 };

@@ -12,7 +12,7 @@ use super::{
     bench::{Answer, Bench, Form, fits, values},
     find::{Finding, Found, Images, Way, protected},
     journal::{self, Entry, Outcome, Subject},
-    kind::{Conflict, ConflictKind},
+    kind::{Conflict, ConflictKind, Tally},
     policy::{Policies, Policy},
 };
 use crate::{
@@ -39,25 +39,25 @@ pub async fn one_by_one(
     limits: &Limits,
     stall: Duration,
     changes: &[RowChange],
-) -> Result<u64, ApplyError> {
+) -> Result<Tally, ApplyError> {
     let mut bench = Bench {
         target,
         court,
         limits,
         stall,
         details: HashMap::new(),
-        journaled: 0,
+        journaled: Tally::default(),
     };
     for change in changes {
         bench.change(change).await?;
     }
-    if bench.journaled > 0
+    if bench.journaled.total() > 0
         && let Some(change) = changes.first()
     {
         tracing::warn!(
             stream = court.stream,
             place = %change.place,
-            conflicts = bench.journaled,
+            conflicts = bench.journaled.total(),
             "conflicts are decided by policy and journaled"
         );
     }
@@ -218,11 +218,16 @@ impl Bench<'_> {
     async fn journal(&mut self, change: &RowChange, entries: Vec<Entry>) -> Result<(), ApplyError> {
         for entry in entries {
             let mut sql = Vec::with_capacity(entry.size() * 5 / 4 + 512);
+            let subject = entry.subject;
             let entry = std::slice::from_ref(&entry);
             journal::put_insert(&mut sql, &self.court.stream, self.court.log, entry);
             fits(&sql, change, self.limits)?;
             match self.run(sql).await? {
-                Answer::Rows(1) => self.journaled += 1,
+                Answer::Rows(1) => {
+                    if let Subject::Conflict(kind, _) = subject {
+                        self.journaled.add(kind);
+                    }
+                }
                 Answer::Rows(_) => {
                     return Err(ApplyError::Defect("the conflict journal takes no row"));
                 }

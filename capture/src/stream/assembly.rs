@@ -18,7 +18,7 @@ mod xa;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use binferry_schemas::{
@@ -29,7 +29,7 @@ use binferry_schemas::{
         Body, Change, Changes, ChangesBuffer, Counts, ForeignKeys, TableRef, Transaction, WriteSet,
     },
 };
-use binferry_transport::{log::Log, session::Session};
+use binferry_transport::{log::Log, meter::TableRows, session::Session};
 
 use self::counters::EventCounts;
 pub use self::{counters::Counters, definition::SourceSettings};
@@ -84,6 +84,7 @@ pub struct Assembly {
     appended: GtidSet,
     /// Where readers of snapshots hand in what they have read.
     desk: Desk,
+    tables: Arc<TableRows>,
 }
 
 /// What a table id means.
@@ -93,6 +94,8 @@ struct Mapped {
     body: Vec<u8>,
     /// `None`: not captured.
     plan: Option<Arc<TablePlan>>,
+    /// Its captured rows.
+    rows: Arc<AtomicU64>,
     reference: TableRef,
     /// The number of the transaction that had this table map, and the table's places in the present chunk: one for each kind of changes.
     seen_in: u64,
@@ -153,12 +156,18 @@ impl Assembly {
             since_us: xa::now_us(),
             appended: GtidSet::new(),
             desk: Desk::default(),
+            tables: Arc::default(),
         }
     }
 
     /// What the source says of itself.
     pub fn with_settings(self, settings: SourceSettings) -> Self {
         Self { settings, ..self }
+    }
+
+    /// Counts rows there.
+    pub fn with_tables(self, tables: Arc<TableRows>) -> Self {
+        Self { tables, ..self }
     }
 
     pub fn counters(&self) -> Counters {

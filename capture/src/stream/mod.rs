@@ -15,6 +15,7 @@ pub(crate) mod events;
 mod history;
 #[cfg(test)]
 mod order_tests;
+mod probe;
 mod semi_sync;
 pub(crate) mod split;
 
@@ -33,6 +34,7 @@ use binferry_schemas::{
 };
 use binferry_transport::{
     log::{Log, Stall},
+    meter::{LastError, TableRows},
     session::{Session, SessionOptions},
 };
 use tokio::{
@@ -57,6 +59,7 @@ use events::{Events, Filled};
 
 pub use attach_files::compare_with;
 pub use events::Extent;
+pub use probe::Probe;
 
 /// Where a first start begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +94,8 @@ pub struct CaptureOptions {
     /// How long an unreachable source is tried again.
     pub retry_for: Duration,
     pub session: SessionOptions,
+    /// Counts the rows that are captured.
+    pub tables: Arc<TableRows>,
 }
 
 /// For people who watch.
@@ -109,6 +114,14 @@ pub struct Progress {
     pub newest: Option<Gtid>,
     /// Of this connection.
     pub counters: Counters,
+    /// Of the connections before.
+    pub earlier: Counters,
+    /// What the log durably holds, as of half a second ago at most.
+    pub held: GtidSet,
+    /// How often the stream was interrupted, and tried again.
+    pub retries: u64,
+    /// Why it was the last time.
+    pub last_error: Option<LastError>,
     pub connects: u64,
     /// While the log takes nothing: what has been read since is not durable.
     pub stall: Option<Stall>,
@@ -144,6 +157,7 @@ pub async fn capture(
         progress.send_modify(|p| {
             (p.connected, p.stall, p.copies_wait) = (false, None, None);
             p.copies.clear();
+            (p.earlier, p.counters) = (p.earlier.and(p.counters), Counters::default());
         });
         again.clear();
         if let CaptureError::Snapshot(SnapshotError::Widened) = &error {
@@ -168,22 +182,21 @@ pub async fn capture(
             return Err(error);
         }
         let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
-        warn!(error = %chain(&error), pause_ms = pause.as_millis() as u64, "the stream was interrupted; trying again");
+        let told = LastError::now(&error);
+        warn!(
+            error = told.error,
+            pause_ms = pause.as_millis() as u64,
+            "the stream was interrupted; trying again"
+        );
+        progress.send_modify(|p| {
+            p.retries += 1;
+            p.last_error = Some(told);
+        });
         tokio::select! {
             () = cancel.cancelled() => return Ok(binferry_transport::resume::tail_state(log.as_ref()).await?.set),
             () = tokio::time::sleep(pause) => {}
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 async fn attempt(
@@ -292,8 +305,10 @@ impl Carrying<'_> {
                     p.connects += 1;
                 });
                 let stall = session.stall();
+                tell_held(&session, self.progress);
                 let mut assembly = Assembly::new(self.filter.clone(), self.log.record_bytes())
-                    .with_settings(self.settings.clone());
+                    .with_settings(self.settings.clone())
+                    .with_tables(Arc::clone(&self.options.tables));
                 for name in self.again {
                     snapshot::desk::want(std::slice::from_ref(name), &mut session).await?;
                 }
@@ -429,6 +444,7 @@ impl Carrying<'_> {
                     }
                     session.tell(assembly.counts());
                     session.tick().await?;
+                    tell_held(session, progress);
                     copies_due = true;
                 }
             }
@@ -458,6 +474,7 @@ impl Carrying<'_> {
                     _ = tick.tick() => {
                         session.tell(assembly.counts());
                         session.tick().await?;
+                        tell_held(session, progress);
                         assembly.copy_old(log, session).await?;
                         if missing.as_ref().is_some_and(GtidSet::is_empty)
                             && !assembly.is_open()
@@ -489,6 +506,17 @@ fn is_copying(session: &Session, assembly: &mut Assembly) -> bool {
     }
     let mut sites = session.state().sites.iter();
     sites.any(|site| !site.jobs.is_empty() || !site.copies.is_empty())
+}
+
+fn tell_held(session: &Session, progress: &watch::Sender<Progress>) {
+    let held = &session.state().set;
+    progress.send_if_modified(|p| {
+        let modified = p.held != *held;
+        if modified {
+            p.held.clone_from(held);
+        }
+        modified
+    });
 }
 
 /// Beside `follow`, which can't tell while it waits for room.
@@ -568,7 +596,10 @@ pub async fn executed(source: &Address, retry_for: Duration) -> Result<GtidSet, 
         };
         match asked.await {
             Err(error) if verdict(&error) == Verdict::Retry && begun.elapsed() < retry_for => {
-                warn!(error = %chain(&error), "the source is out of reach; trying again");
+                warn!(
+                    error = LastError::now(&error).error,
+                    "the source is out of reach; trying again"
+                );
                 tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
             }
             other => return other,

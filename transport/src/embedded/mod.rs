@@ -53,6 +53,7 @@ use crate::{
         Accepted, Bounds, Durable, Log, MAX_RECORD_BYTES, RECORD_BYTES, Reader, Registration,
         Retention, Stall, Writer,
     },
+    meter::LogMeter,
     room,
 };
 
@@ -89,6 +90,7 @@ pub(crate) struct Shared {
     durable: File,
     /// Wakes readers in this process; readers elsewhere look at the file.
     announce: Arc<watch::Sender<Watermark>>,
+    meter: Arc<LogMeter>,
 }
 
 impl Shared {
@@ -145,6 +147,7 @@ impl EmbeddedLog {
                 disk,
                 durable,
                 announce: Arc::new(watch::channel(watermark).0),
+                meter: Arc::default(),
             }),
             options,
         })
@@ -168,6 +171,7 @@ impl EmbeddedLog {
             closing: AtomicBool::new(false),
             retention: Mutex::new(None),
             room: Arc::new(Semaphore::new(limit)),
+            meter: Arc::clone(&self.shared.meter),
         });
         let (thread, durable) = Thread::new(
             layout.clone(),
@@ -218,6 +222,23 @@ impl Log for EmbeddedLog {
             Ok(Bounds { start, end })
         })
         .await
+    }
+
+    async fn kept_bytes(&self) -> Result<Option<u64>, LogError> {
+        let shared = self.shared.clone();
+        blocking(move || {
+            let mut bytes = 0;
+            for first in shared.layout.segments()? {
+                // One that is not there any more has just expired.
+                bytes += std::fs::metadata(shared.layout.segment(first)).map_or(0, |m| m.len());
+            }
+            Ok(Some(bytes))
+        })
+        .await
+    }
+
+    fn meter(&self) -> Arc<LogMeter> {
+        Arc::clone(&self.shared.meter)
     }
 
     async fn writer(&self) -> Result<Box<dyn Writer>, LogError> {

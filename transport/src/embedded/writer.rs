@@ -35,6 +35,7 @@ use super::{
 use crate::{
     error::LogError,
     log::{Durable, Retention, Stall},
+    meter::LogMeter,
 };
 
 /// A group is written at this size even when more waits: it bounds the buffer.
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     /// Applied again while the disk is full.
     pub retention: Mutex<Option<(Retention, Offset)>>,
     pub room: Arc<Semaphore>,
+    pub meter: Arc<LogMeter>,
 }
 
 pub(crate) struct Thread {
@@ -184,6 +186,7 @@ impl Thread {
         {
             self.roll()?;
         }
+        let begun = Instant::now();
         let position = self.watermark.position;
         let path = self.layout.segment(self.watermark.segment);
         let written = self.with_space("write", &path, |this| {
@@ -211,6 +214,10 @@ impl Thread {
             position: position + group.len() as u64,
         };
         self.publish(next)?;
+        let meter = &self.shared.meter;
+        meter.append.observe_time(begun.elapsed());
+        meter.group_records.observe(taken.records);
+        meter.group_bytes.observe(group.len() as u64);
         self.next_ordinal += taken.records;
         self.durable.send_replace(Some(Durable {
             ordinal: self.next_ordinal - 1,

@@ -13,6 +13,7 @@
 
 mod address;
 mod cluster;
+mod handed;
 mod properties;
 mod reader;
 mod schemas;
@@ -48,6 +49,7 @@ use self::{
 use crate::{
     error::LogError,
     log::{Bounds, Log, RECORD_BYTES, Reader, Registration, Writer},
+    meter::LogMeter,
 };
 
 /// A topic that is only read is believed to be missing after so long.
@@ -78,6 +80,7 @@ struct Shared {
     largest_batch: usize,
     schemas: Schemas,
     spare: Spare,
+    meter: Arc<LogMeter>,
 }
 
 impl Shared {
@@ -184,6 +187,7 @@ impl KafkaLog {
                     schemas.largest_batch(),
                 ),
                 spare: Spare::default(),
+                meter: Arc::default(),
                 cluster,
             }),
         })
@@ -274,6 +278,14 @@ impl Log for KafkaLog {
             start: offset(low),
             end: offset(high),
         })
+    }
+
+    async fn kept_bytes(&self) -> Result<Option<u64>, LogError> {
+        Ok(None)
+    }
+
+    fn meter(&self) -> Arc<LogMeter> {
+        Arc::clone(&self.shared.meter)
     }
 
     async fn writer(&self) -> Result<Box<dyn Writer>, LogError> {

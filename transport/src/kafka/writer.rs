@@ -29,12 +29,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::{
     Shared,
     cluster::{ANSWER, Context, Deliveries, GONE, Trouble, Verdict, code_of, verdict},
+    handed::Handed,
     properties,
     topic_id::topic_id,
 };
 use crate::{
     error::LogError,
     log::{Accepted, Durable, Retention, Stall, Writer},
+    meter::LogMeter,
     room,
 };
 
@@ -79,10 +81,11 @@ struct Delivered {
     adrift: Option<u64>,
     /// The newest report, or when something came to be in flight again.
     at: Instant,
+    handed: Handed,
 }
 
 impl Reports {
-    fn new(log: String, announce: watch::Sender<Option<Durable>>) -> Self {
+    fn new(log: String, meter: Arc<LogMeter>, announce: watch::Sender<Option<Durable>>) -> Self {
         Self {
             log,
             room: Arc::new(Semaphore::new(IN_FLIGHT)),
@@ -94,6 +97,7 @@ impl Reports {
                 reported: None,
                 adrift: None,
                 at: Instant::now(),
+                handed: Handed::new(meter),
             }),
             announce: Mutex::new(Some(announce)),
             failure: OnceLock::new(),
@@ -134,12 +138,14 @@ impl Reports {
     }
 
     /// To be called before sending: a report may come at once.
-    fn sending(&self, records: u64) {
+    fn sending(&self, records: u64, bytes: u64) {
         let mut state = self.state();
+        let before = self.sent.fetch_add(records, Ordering::AcqRel);
         // Quiet begins with the first record that waits, however many come after it.
-        if state.count == self.sent.fetch_add(records, Ordering::AcqRel) {
+        if state.count == before {
             state.at = Instant::now();
         }
+        state.handed.group(before, records, bytes);
     }
 
     /// How long nothing has been acknowledged of what is in flight.
@@ -174,6 +180,7 @@ impl Reports {
         };
         state.newest = Some(newest);
         state.adrift = None;
+        state.handed.durable(ordinal);
         self.tell(newest);
     }
 
@@ -191,6 +198,7 @@ impl Reports {
         };
         state.newest = Some(newest);
         state.adrift = None;
+        state.handed.durable(ordinal);
         self.tell(newest);
     }
 }
@@ -249,7 +257,11 @@ impl std::fmt::Debug for KafkaWriter {
 impl KafkaWriter {
     pub(super) fn start(shared: Arc<Shared>) -> Result<Self, LogError> {
         let (announce, durable) = watch::channel(None);
-        let reports = Arc::new(Reports::new(shared.name.clone(), announce));
+        let reports = Arc::new(Reports::new(
+            shared.name.clone(),
+            shared.meter.clone(),
+            announce,
+        ));
         let trouble = Arc::new(Trouble::default());
         let cluster = &shared.cluster;
         let config = cluster
@@ -316,12 +328,13 @@ impl Writer for KafkaWriter {
             .map(|record| record.len() + RECORD_OVERHEAD)
             .sum();
         // Whoever has asked for as much as the records themselves does not wait here.
-        self.room(bytes - records.len() * RECORD_OVERHEAD).await?;
+        let sizes = bytes - records.len() * RECORD_OVERHEAD;
+        self.room(sizes).await?;
         if self.reports.failure.get().is_some() {
             return Err(self.stopped());
         }
         let count = records.len() as u64;
-        self.reports.sending(count);
+        self.reports.sending(count, sizes as u64);
         for record in &records {
             // Ordinals are far below the pointer's width on the 64-bit systems that this runs on.
             let ordinal = self.next as usize;
@@ -521,7 +534,10 @@ mod tests {
 
     fn reports() -> (Reports, watch::Receiver<Option<Durable>>) {
         let (announce, durable) = watch::channel(None);
-        (Reports::new("log".to_owned(), announce), durable)
+        (
+            Reports::new("log".to_owned(), Arc::default(), announce),
+            durable,
+        )
     }
 
     fn told(durable: &watch::Receiver<Option<Durable>>) -> (u64, u64, u64) {
@@ -555,9 +571,9 @@ mod tests {
     fn quiet_begins_with_the_first_record_that_waits() {
         let (reports, _durable) = reports();
         assert_eq!(reports.quiet(), None);
-        reports.sending(2);
+        reports.sending(2, 2);
         let begun = reports.state().at;
-        reports.sending(1);
+        reports.sending(1, 1);
         assert_eq!(reports.state().at, begun);
         assert!(reports.quiet().is_some());
         reports.state().count = 3;

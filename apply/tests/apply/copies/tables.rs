@@ -236,7 +236,7 @@ async fn rows_that_are_there(release: Release) -> Result<()> {
     let mut winning = options.clone();
     winning.policies = std::sync::Arc::new(Policies::parse(["row_differs=source_wins"])?);
     let progress = stage.apply_with(winning).await?;
-    assert_eq!(progress.conflicts, 1);
+    assert_eq!(progress.conflicts.total(), 1);
     assert_eq!(all(&stage), "1a,2other,99own");
     let again = Begin {
         over: Over::Remove,

@@ -58,7 +58,7 @@ async fn new_rows_of_every_type(release: Release) -> Result<()> {
     }
     done(&mut stage, job).await?;
     let progress = stage.apply().await?;
-    assert_eq!(progress.conflicts, 0);
+    assert_eq!(progress.conflicts.total(), 0);
     let tables = shown.len() as u64;
     for (at, case) in shown {
         for (id, expected) in (1..).zip(case.expected) {
@@ -109,7 +109,7 @@ async fn new_rows_beside_others(release: Release) -> Result<()> {
     copy.end(&mut stage).await?;
     done(&mut stage, job).await?;
     let progress = stage.apply().await?;
-    assert_eq!(progress.conflicts, 0);
+    assert_eq!(progress.conflicts.total(), 0);
     let found = stage.sql(
         "SELECT GROUP_CONCAT(id, ':', COALESCE(HEX(c), 'NULL'), ':', COALESCE(HEX(l), 'NULL') ORDER BY id) FROM t",
     );
@@ -149,7 +149,7 @@ async fn rows_of_every_type_over_themselves(release: Release) -> Result<()> {
     };
     let options = options()?;
     let progress = stage.apply_with(options.clone()).await?;
-    assert_eq!(progress.conflicts, 0);
+    assert_eq!(progress.conflicts.total(), 0);
     let count = copies.len() as u64;
     let mut shown = Vec::new();
     for (at, (mut copy, case)) in copies.into_iter().enumerate() {
@@ -160,7 +160,7 @@ async fn rows_of_every_type_over_themselves(release: Release) -> Result<()> {
     }
     done(&mut stage, job).await?;
     let progress = stage.apply_with(options).await?;
-    assert_eq!(progress.conflicts, count);
+    assert_eq!(progress.conflicts.total(), count);
     for (at, case) in shown {
         let all = stage.sql(&format!(
             "SELECT COUNT(*) FROM t{at} WHERE id IN (1, 4, 5) AND {} = (SELECT {} FROM t{at} WHERE id = 1)",

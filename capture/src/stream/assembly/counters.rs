@@ -41,6 +41,29 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Of two connections, one after the other.
+    pub fn and(self, next: Self) -> Self {
+        Self {
+            transactions: self.transactions + next.transactions,
+            transactions_written: self.transactions_written + next.transactions_written,
+            transactions_filtered: self.transactions_filtered + next.transactions_filtered,
+            rows: self.rows + next.rows,
+            inserted: self.inserted + next.inserted,
+            updated: self.updated + next.updated,
+            deleted: self.deleted + next.deleted,
+            row_events_filtered: self.row_events_filtered + next.row_events_filtered,
+            statements: self.statements + next.statements,
+            statements_written: self.statements_written + next.statements_written,
+            xa_prepared: self.xa_prepared + next.xa_prepared,
+            xa_committed: self.xa_committed + next.xa_committed,
+            xa_rolled_back: self.xa_rolled_back + next.xa_rolled_back,
+            events: self.events + next.events,
+            bytes: self.bytes + next.bytes,
+            newest: next.newest.or(self.newest),
+            newest_commit_us: self.newest_commit_us.max(next.newest_commit_us),
+        }
+    }
+
     /// What `row` counts.
     pub(super) fn rows(&self) -> [u64; 4] {
         [self.rows, self.inserted, self.updated, self.deleted]

@@ -1,6 +1,6 @@
 //! Table maps and row events: the changes of the transaction that is open.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use binferry_schemas::{
     fingerprint::Fingerprint,
@@ -44,6 +44,7 @@ impl Assembly {
                 let mapped = Mapped {
                     body: body.to_vec(),
                     plan: None,
+                    rows: Arc::default(),
                     reference: TableRef {
                         database: database.to_owned(),
                         table: table.to_owned(),
@@ -77,11 +78,16 @@ impl Assembly {
                 self.stored.insert(fingerprint);
             }
         }
+        let rows = match &plan {
+            Some(_) => self.tables.counter(map.database(), map.table()),
+            None => Arc::default(),
+        };
         self.plans.insert(
             table_id,
             Mapped {
                 body: body.to_vec(),
                 plan: plan.map(Arc::new),
+                rows,
                 reference,
                 seen_in: number,
                 places: Default::default(),
@@ -122,13 +128,18 @@ impl Assembly {
         let operation = rows.operation();
         let foreign_keys = rows.foreign_keys();
         let mut cursor = rows.cursor(&plan);
+        let rows_before = self.counters.rows;
         loop {
             let place = open.place(mapped, foreign_keys);
             let mark = open.changes.len();
             let count = open.changes.count;
             match cursor.next(place, &mut open.changes) {
                 Ok(true) => {}
-                Ok(false) => return Ok(()),
+                Ok(false) => {
+                    let rows = self.counters.rows - rows_before;
+                    mapped.rows.fetch_add(rows, Ordering::Relaxed);
+                    return Ok(());
+                }
                 Err(reason) => {
                     return Err(StreamError::At {
                         gtid: open.transaction.gtid.to_string(),
