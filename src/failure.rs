@@ -47,7 +47,7 @@ impl Failure {
         self
     }
 
-    /// Exit codes are part of the interface (docs/operations).
+    /// Exit codes are part of the interface (docs/operate).
     pub fn code(&self) -> u8 {
         match self.kind {
             Kind::Configuration => 2,

@@ -3,10 +3,12 @@
 mod cli;
 mod commands;
 mod failure;
+mod http;
 mod logging;
 mod progress;
 mod rows;
 mod stop;
+mod watch;
 
 use std::process::ExitCode;
 

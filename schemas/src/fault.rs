@@ -1,6 +1,6 @@
 //! What kind of trouble an error is: the one vocabulary that the crates share, and that the program turns into an exit code.
 
-/// Decides the exit code (`docs/operations`), and whether a retry can help.
+/// Decides the exit code (`docs/operate`), and whether a retry can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Usage or configuration, of ours or of a server: exit 2.

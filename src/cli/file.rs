@@ -58,6 +58,8 @@ impl Options {
             offset,
             timeout,
             format,
+            http,
+            stall_after,
             log_format,
         );
         self.json |= file.json;

@@ -135,6 +135,12 @@ pub struct Options {
     #[arg(long)]
     #[serde(default)]
     pub json: bool,
+    /// Serve metrics, health and status over HTTP at PORT of this machine, or at HOST:PORT.
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<String>,
+    /// Health is red when there is something to carry and nothing has moved for so long, 15s or more [default: 60s].
+    #[arg(long, value_name = "DURATION")]
+    pub stall_after: Option<String>,
     /// Form of the log lines on stderr.
     #[arg(long, value_enum)]
     pub log_format: Option<LogFormat>,

@@ -20,7 +20,7 @@ use binferry_transport::{
 };
 
 use super::Options;
-use crate::failure::Failure;
+use crate::{failure::Failure, watch::health};
 
 /// Where the log is.
 #[derive(Debug, Clone)]
@@ -262,6 +262,19 @@ impl Options {
         self.retry_for
             .as_deref()
             .map_or(Ok(Duration::from_secs(600)), |t| duration("--retry-for", t))
+    }
+
+    pub fn stall_after(&self) -> Result<Duration, Failure> {
+        let Some(text) = self.stall_after.as_deref() else {
+            return Ok(health::STALL_AFTER);
+        };
+        match duration("--stall-after", text)? {
+            short if short < health::SHORTEST_STALL => Err(Failure::usage(format!(
+                "--stall-after {text}: at least {} s, for an applier that has nothing to do tells so every 10 s",
+                health::SHORTEST_STALL.as_secs()
+            ))),
+            long => Ok(long),
+        }
     }
 
     pub fn copy(&self) -> Result<CopyOptions, Failure> {

@@ -8,6 +8,7 @@ use indicatif::MultiProgress;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::Onlookers;
 use crate::{
     cli::{Options, Place},
     failure::Failure,
@@ -19,6 +20,7 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
     options.policies()?;
     options.workers()?;
     options.copy_into()?;
+    let onlookers = Onlookers::start(options, bars)?;
     let cancel = stop::on_signal()?;
     let Some(log) = super::unless_stopped(&cancel, super::open_log(options)).await? else {
         return Ok(ExitCode::SUCCESS);
@@ -28,7 +30,7 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
         Some(Place::Set(set)) => Some(Until::from(set)),
         Some(_) => Some(Until::from(tail_state(log.as_ref()).await?)),
     };
-    apply_from(options, log, until, &cancel, bars).await?;
+    apply_from(options, log, until, &cancel, &onlookers).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -38,10 +40,10 @@ pub async fn apply_from(
     log: Arc<dyn Log>,
     until: Option<Until>,
     cancel: &CancellationToken,
-    bars: &MultiProgress,
+    onlookers: &Onlookers<'_>,
 ) -> Result<(), Failure> {
     let (sender, receiver) = watch::channel(Progress::default());
-    progress::show_apply(bars, receiver);
+    onlookers.board.put_log(&log);
     let mut wanted = binferry_apply::Options::new(options.target()?, log);
     wanted.stream = options.stream();
     wanted.patience = options.retry_for()?;
@@ -52,6 +54,9 @@ pub async fn apply_from(
     wanted.compare = options.compare();
     wanted.triggers = options.allow_triggers()?;
     wanted.into = options.copy_into()?;
+    let (meter, stream) = (Arc::clone(&wanted.meter), wanted.stream.clone());
+    (onlookers.board).put_apply(receiver.clone(), meter, stream);
+    progress::show_apply(onlookers.bars, receiver);
     let applier = tokio::select! {
         biased;
         () = cancel.cancelled() => return Ok(()),

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::Onlookers;
 use crate::{
     cli::{Options, Place},
     failure::Failure,
@@ -19,12 +20,13 @@ use crate::{
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
+    let onlookers = Onlookers::start(options, bars)?;
     let cancel = stop::on_signal()?;
     let capture = self::options(options, until(options).await?)?;
     let Some(log) = super::unless_stopped(&cancel, super::create_log(options)).await? else {
         return Ok(ExitCode::SUCCESS);
     };
-    let set = capture_into(&capture, log, &cancel, bars).await?;
+    let set = capture_into(&capture, log, &cancel, &onlookers).await?;
     info!(gtids = %set, "the log is complete up to here");
     Ok(ExitCode::SUCCESS)
 }
@@ -34,10 +36,13 @@ pub async fn capture_into(
     options: &CaptureOptions,
     log: Arc<dyn Log>,
     cancel: &CancellationToken,
-    bars: &MultiProgress,
+    onlookers: &Onlookers<'_>,
 ) -> Result<GtidSet, Failure> {
     let (sender, receiver) = watch::channel(Progress::default());
-    progress::show_capture(bars, receiver);
+    onlookers.board.put_log(&log);
+    let (tables, source) = (Arc::clone(&options.tables), options.source.clone());
+    (onlookers.board).put_capture(receiver.clone(), tables, source);
+    progress::show_capture(onlookers.bars, receiver);
     Ok(stream::capture(options, log, cancel, &sender).await?)
 }
 

@@ -16,11 +16,14 @@ use std::{future::Future, sync::Arc};
 
 use binferry_transport::{embedded::EmbeddedLog, kafka::KafkaLog, log::Log};
 
+use indicatif::MultiProgress;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{LogPlace, Options},
     failure::Failure,
+    http,
+    watch::{self, board::Board},
 };
 
 /// The log for a writer: created when it is not there.
@@ -37,6 +40,28 @@ async fn open_log(options: &Options) -> Result<Arc<dyn Log>, Failure> {
         LogPlace::Directory(path) => Arc::new(EmbeddedLog::open(&path)?),
         LogPlace::Kafka(kafka) => Arc::new(KafkaLog::open(*kafka).await?),
     })
+}
+
+/// Who is shown how the stages of a process are doing.
+#[derive(Debug)]
+pub struct Onlookers<'a> {
+    pub bars: &'a MultiProgress,
+    pub board: Arc<Board>,
+}
+
+impl<'a> Onlookers<'a> {
+    /// Before anything else is started: an address that is taken is a matter of configuration.
+    fn start(options: &Options, bars: &'a MultiProgress) -> Result<Self, Failure> {
+        let board = Arc::new(Board::new(options.stall_after()?));
+        if let Some(address) = &options.http {
+            let listener = http::listen(address)?;
+            watch::start(
+                Arc::clone(&board),
+                http::serve(listener, Arc::clone(&board)),
+            )?;
+        }
+        Ok(Self { bars, board })
+    }
 }
 
 /// `None`: a signal came first. A log that is out of reach is asked for a long time.

@@ -9,7 +9,7 @@ use binferry_transport::resume::tail_state;
 use indicatif::MultiProgress;
 use tracing::info;
 
-use super::{apply, capture};
+use super::{Onlookers, apply, capture};
 use crate::{cli::Options, failure::Failure, stop};
 
 const DEFAULT_LOG: &str = "binferry-log";
@@ -24,6 +24,7 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
     options.gtids()?;
     options.allow_triggers()?;
     options.copy_into()?;
+    let onlookers = Onlookers::start(&options, bars)?;
     let cancel = stop::on_signal()?;
     let until = capture::until(&options).await?;
     // The capture knows where to stop: what the log holds then is what is left to apply.
@@ -46,7 +47,7 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
     // The first stage to fail stops the other one; both drain.
     let through = cancel.child_token();
     let captured = async {
-        let result = capture::capture_into(&capturing, log.clone(), &cancel, bars).await;
+        let result = capture::capture_into(&capturing, log.clone(), &cancel, &onlookers).await;
         match &result {
             Err(_) => cancel.cancel(),
             Ok(_) if ends => through.cancel(),
@@ -55,10 +56,10 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
         result
     };
     let applied = async {
-        let mut result = apply::apply_from(&options, log.clone(), None, &through, bars).await;
+        let mut result = apply::apply_from(&options, log.clone(), None, &through, &onlookers).await;
         if ends && result.is_ok() && !cancel.is_cancelled() {
             let all = Until::from(tail_state(log.as_ref()).await?);
-            result = apply::apply_from(&options, log.clone(), Some(all), &cancel, bars).await;
+            result = apply::apply_from(&options, log.clone(), Some(all), &cancel, &onlookers).await;
         }
         if result.is_err() {
             cancel.cancel();

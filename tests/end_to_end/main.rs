@@ -12,6 +12,7 @@ mod follow;
 mod foreign_keys;
 mod groupings;
 mod gtid_sets;
+mod health;
 mod histories;
 mod images;
 mod judge;

@@ -3,7 +3,7 @@
 //! The load is sysbench's oltp_write_only, 4 tables of 100,000 rows, about a million row changes in all; what applies has others beside it
 //! (`backlog`). Absolute figures of a shared machine mean little; the ratios are what docs/benchmarks.md states.
 //!
-//! Arguments: the names of the parts to run (capture, decode, payload, apply, detection, scaling, latency, copy, copy-load, memory, payload-memory, kafka,
+//! Arguments: the names of the parts to run (capture, decode, payload, apply, detection, scaling, scrape, latency, copy, copy-load, memory, payload-memory, kafka,
 //! kafka-latency, kafka-bytes, kafka-memory, sink), all of them without one; and options ([`settings::USAGE`]).
 
 mod apply;
@@ -21,6 +21,7 @@ mod memory;
 mod payload;
 mod process;
 mod scaling;
+mod scrape;
 mod settings;
 mod table;
 
@@ -83,6 +84,9 @@ fn main() -> Result<()> {
     }
     if wants("scaling") {
         show(scaling::run(&program, &settings)?);
+    }
+    if wants("scrape") {
+        show(scrape::run(&program, &settings)?);
     }
     if wants("latency") {
         show(latency::run(&program, &settings)?);

@@ -64,17 +64,21 @@ mod keeper;
 mod mysql;
 mod place;
 mod port;
+mod prometheus;
 mod proxy;
 mod query;
 mod shared;
+mod web;
 
 pub use error::{Error, FailedWay, Result};
 pub use kafka::{Builder as KafkaBuilder, Kafka, kafka};
 pub use keeper::{peak_memory, spawn};
 pub use mysql::{Builder, MySql, Release, mydumper, sysbench};
+pub use prometheus::{Prometheus, promtool};
 pub use proxy::{Catch, CommitFault, Proxy};
 pub use query::TextRow;
 pub use shared::{Pair, database, mariadb, pair};
+pub use web::get;
 
 /// The environment variable with the addresses of servers that run already.
 pub const ADDRESSES: &str = "BINFERRY_TEST_MYSQL";

@@ -8,12 +8,13 @@ use std::collections::{HashMap, HashSet};
 use crate::error::{Error, Result};
 
 /// Needed by maintainer scripts, services and clustering only, which are never run here.
-const NOT_NEEDED: [&str; 19] = [
+const NOT_NEEDED: [&str; 20] = [
     "adduser",
     "debconf",
     "debianutils",
     "galera-4",
     "gawk",
+    "init-system-helpers",
     "iproute2",
     "libconfig-inifiles-perl",
     "libdbi-perl",

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+pub(crate) use programs::{find, loaded};
 pub use programs::{mydumper, sysbench};
 pub use release::Release;
 

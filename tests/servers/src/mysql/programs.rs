@@ -216,7 +216,7 @@ fn find_plugins(command: &mut Command, root: &Root) {
     command.env("MARIADB_PLUGIN_DIR", root.client_plugins());
 }
 
-fn loaded(root: &Root, program: &str) -> Command {
+pub(crate) fn loaded(root: &Root, program: &str) -> Command {
     let mut command = Command::new(root.loader());
     command
         .arg("--library-path")
@@ -225,7 +225,7 @@ fn loaded(root: &Root, program: &str) -> Command {
     command
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/usr/local/sbin", "/usr/local/mysql/bin"].map(PathBuf::from))
