@@ -36,18 +36,8 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<ExitCode, Failure> {
-    let options = match &cli.command {
-        Command::Run(options)
-        | Command::Capture(options)
-        | Command::Apply(options)
-        | Command::Tail(options)
-        | Command::Check(options)
-        | Command::Status(options)
-        | Command::Wait(options)
-        | Command::Snapshot(options)
-        | Command::Skip(options)
-        | Command::Readers(options) => options,
-        Command::Conflicts(conflicts) => conflicts.options(),
+    let Some(options) = cli.command.options() else {
+        return commands::print::run(&cli.command);
     };
     let options = options.clone().with_file()?;
     let bars = MultiProgress::new();
@@ -75,6 +65,9 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Skip(_) => commands::skip::run(&options).await,
             Command::Conflicts(asked) => commands::conflicts::run(&options, &asked.action).await,
             Command::Readers(_) => commands::readers::run(&options).await,
+            Command::Config(_) | Command::Completions { .. } | Command::Man { .. } => {
+                commands::print::run(&cli.command)
+            }
         }
     });
     // A blocking read of a stalled server must not hold the exit back: everything durable is durable by now.

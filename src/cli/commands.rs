@@ -1,6 +1,7 @@
 //! What the program can be told to do.
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use super::Options;
 
@@ -41,6 +42,45 @@ pub enum Command {
     Conflicts(Conflicts),
     /// List the log's registered readers, or remove one, so that retention no longer waits for it.
     Readers(Options),
+    /// Configuration files.
+    #[command(subcommand)]
+    Config(ConfigAction),
+    /// Print a script that completes this program's commands and options in a shell.
+    Completions {
+        /// For this shell.
+        shell: Shell,
+    },
+    /// Print the manual's page of the program, or of one of its commands.
+    Man {
+        /// The command.
+        command: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum ConfigAction {
+    /// Print a configuration file with every option, described and commented out.
+    Example,
+}
+
+impl Command {
+    /// `None`: it needs none.
+    pub fn options(&self) -> Option<&Options> {
+        match self {
+            Self::Run(options)
+            | Self::Capture(options)
+            | Self::Apply(options)
+            | Self::Tail(options)
+            | Self::Check(options)
+            | Self::Status(options)
+            | Self::Wait(options)
+            | Self::Snapshot(options)
+            | Self::Skip(options)
+            | Self::Readers(options) => Some(options),
+            Self::Conflicts(conflicts) => Some(conflicts.options()),
+            Self::Config(_) | Self::Completions { .. } | Self::Man { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

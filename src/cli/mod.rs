@@ -1,8 +1,9 @@
 //! The command line, and the configuration file that takes the same names (the command line wins): `commands` says what there is, `choices`
-//! the words that options take, `file` fills in what a file says, and `values` reads what was given.
+//! the words that options take, `file` fills in what a file says, `values` reads what was given, and `example` makes other things out of the same definitions.
 
 mod choices;
 mod commands;
+pub mod example;
 mod file;
 mod values;
 
@@ -17,6 +18,9 @@ use serde::Deserialize;
 
 use choices::{Compare, Ddl};
 
+/// Of `run`.
+pub const DEFAULT_LOG: &str = "binferry-log";
+
 /// Every option; a command refuses those that it has no use for.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -25,6 +29,10 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
+    /// Which one of the file's pipelines.
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip)]
+    pub pipeline: Option<String>,
     /// mysql://user@host:port/?tls=MODE&ca=FILE, password in BINFERRY_SOURCE_PASSWORD; or binlog files: file:PATH[,PATH…].
     #[arg(long, value_name = "URL")]
     pub source: Option<String>,

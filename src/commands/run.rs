@@ -10,9 +10,11 @@ use indicatif::MultiProgress;
 use tracing::info;
 
 use super::{Onlookers, apply, capture};
-use crate::{cli::Options, failure::Failure, stop};
-
-const DEFAULT_LOG: &str = "binferry-log";
+use crate::{
+    cli::{DEFAULT_LOG, Options},
+    failure::Failure,
+    stop,
+};
 
 pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
     let mut options = options.clone();

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod binferry;
+mod configuration;
 mod conflicts;
 mod copied;
 mod drawn;
