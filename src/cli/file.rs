@@ -14,9 +14,11 @@ const PIPELINES: &str = "pipelines";
 /// Names that are at least so much alike may have been meant.
 const ALIKE: f64 = 0.75;
 
+/// Those that have no value are filled in from another's; the others are the caller's. An option that is in neither list does not compile.
 macro_rules! fill {
-    ($into:ident, $from:ident, $($field:ident),+ $(,)?) => {
-        $(if $into.$field.is_none() { $into.$field = $from.$field; })+
+    ($into:ident, $from:ident, [$($field:ident),+ $(,)?], others: [$($other:ident),+]) => {
+        let Options { $($field,)+ $($other,)+ config: _, pipeline: _ } = $from;
+        $(if $into.$field.is_none() { $into.$field = $field; })+
     };
 }
 
@@ -37,45 +39,48 @@ impl Options {
         fill!(
             self,
             file,
-            source,
-            target,
-            log,
-            kafka_config,
-            kafka_replicas,
-            source_password_file,
-            target_password_file,
-            tables,
-            from,
-            until,
-            gtid,
-            ddl,
-            compare,
-            allow_triggers,
-            into,
-            over,
-            server_id,
-            site,
-            stream,
-            keep_bytes,
-            keep_age,
-            retry_for,
-            snapshot_rate,
-            snapshot_readers,
-            snapshot_max_lag,
-            snapshot_max_threads,
-            workers,
-            remove,
-            offset,
-            timeout,
-            format,
-            http,
-            stall_after,
-            log_format,
+            [
+                source,
+                target,
+                log,
+                kafka_config,
+                kafka_replicas,
+                source_password_file,
+                target_password_file,
+                tables,
+                from,
+                until,
+                gtid,
+                ddl,
+                compare,
+                allow_triggers,
+                into,
+                over,
+                server_id,
+                site,
+                stream,
+                keep_bytes,
+                keep_age,
+                retry_for,
+                snapshot_rate,
+                snapshot_readers,
+                snapshot_max_lag,
+                snapshot_max_threads,
+                workers,
+                remove,
+                offset,
+                timeout,
+                format,
+                http,
+                stall_after,
+                log_format,
+            ],
+            others: [json, kafka, on_conflict]
         );
-        self.json |= file.json;
+        self.json |= json;
         // The last one of a name wins.
-        self.kafka.splice(0..0, file.kafka);
-        self.on_conflict.splice(0..0, file.on_conflict);
+        self.kafka.splice(0..0, kafka);
+        self.on_conflict.splice(0..0, on_conflict);
         Ok(self)
     }
 }
