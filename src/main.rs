@@ -63,6 +63,7 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Wait(_) => commands::wait::run(&options).await,
             Command::Snapshot(_) => commands::snapshot::run(&options).await,
             Command::Skip(_) => commands::skip::run(&options).await,
+            Command::Diff(_) => commands::diff::run(&options, &bars).await,
             Command::Conflicts(asked) => commands::conflicts::run(&options, &asked.action).await,
             Command::Readers(_) => commands::readers::run(&options).await,
             Command::Config(_) | Command::Completions { .. } | Command::Man { .. } => {

@@ -171,6 +171,91 @@ fn line(copy: &CopyProgress) {
     );
 }
 
+/// A comparison: a bar for the table under way, or a line now and then.
+pub struct Compared {
+    bar: Option<ProgressBar>,
+    table: String,
+    estimated_rows: u64,
+    rows: u64,
+    found: u64,
+    told: Instant,
+}
+
+impl Compared {
+    pub fn begin(bars: &MultiProgress) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = bars.add(ProgressBar::new(0));
+            if let Ok(style) =
+                ProgressStyle::with_template("  {prefix:<24} [{bar:24.green}] {wide_msg}")
+            {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar
+        });
+        Self {
+            bar,
+            table: String::new(),
+            estimated_rows: 0,
+            rows: 0,
+            found: 0,
+            told: Instant::now(),
+        }
+    }
+
+    pub fn table(&mut self, name: &str, estimated_rows: u64) {
+        (self.table, self.rows) = (name.to_owned(), 0);
+        self.estimated_rows = estimated_rows;
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(self.table.clone());
+            bar.set_length(estimated_rows);
+        }
+        self.show();
+    }
+
+    pub fn rows(&mut self, rows: u64) {
+        self.rows += rows;
+        self.show();
+    }
+
+    pub fn found(&mut self) {
+        self.found += 1;
+        self.show();
+    }
+
+    fn show(&mut self) {
+        let estimated_rows = self.estimated_rows.max(self.rows);
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(estimated_rows);
+                bar.set_position(self.rows);
+                bar.set_message(format!(
+                    "{} of ~{} rows  {} findings",
+                    HumanCount(self.rows),
+                    HumanCount(estimated_rows),
+                    HumanCount(self.found)
+                ));
+            }
+            None if self.told.elapsed() >= COPY_LINE_EVERY => {
+                self.told = Instant::now();
+                info!(
+                    table = self.table,
+                    rows = self.rows,
+                    estimated_rows,
+                    findings = self.found,
+                    "comparing"
+                );
+            }
+            None => {}
+        }
+    }
+
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 pub fn show_apply(bars: &MultiProgress, stage: watch::Receiver<Applied>) {
     show(bars, stage);
 }

@@ -33,7 +33,7 @@ impl fmt::Display for Place {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName {
     pub database: String,
     pub table: String,

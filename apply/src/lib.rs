@@ -8,7 +8,7 @@
 //! `batch` order the changes, `render` writes SQL (`dialect` says whose), `executor` runs it, `ddl` runs statements that define tables,
 //! `conflict` decides about what does not fit, `progress` makes it count once, `copy` makes and fills tables, `takeover` and `place` say
 //! who goes on and where, and [`Applier`] holds the loop. `skip` passes what the
-//! stream stops at.
+//! stream stops at. `diff` compares a target with its source.
 
 mod applier;
 mod batch;
@@ -19,6 +19,7 @@ mod copy;
 mod ddl;
 mod dependency;
 mod dialect;
+pub mod diff;
 mod error;
 mod executor;
 mod joiner;

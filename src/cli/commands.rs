@@ -40,6 +40,8 @@ pub enum Command {
     Skip(Options),
     /// Read the journal of conflicts on a target.
     Conflicts(Conflicts),
+    /// Compare a target with its source while traffic flows: which rows and columns differ.
+    Diff(Options),
     /// List the log's registered readers, or remove one, so that retention no longer waits for it.
     Readers(Options),
     /// Configuration files.
@@ -76,6 +78,7 @@ impl Command {
             | Self::Wait(options)
             | Self::Snapshot(options)
             | Self::Skip(options)
+            | Self::Diff(options)
             | Self::Readers(options) => Some(options),
             Self::Conflicts(conflicts) => Some(conflicts.options()),
             Self::Config(_) | Self::Completions { .. } | Self::Man { .. } => None,

@@ -70,6 +70,7 @@ impl Options {
                 remove,
                 offset,
                 timeout,
+                state,
                 format,
                 http,
                 stall_after,

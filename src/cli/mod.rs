@@ -124,7 +124,7 @@ pub struct Options {
     /// With --from snapshot: tables that are read at the same time [default: 4].
     #[arg(long, value_name = "N")]
     pub snapshot_readers: Option<usize>,
-    /// Connections that apply at the same time [default: 4].
+    /// Connections that apply at the same time [default: 4]; for diff: ranges that are compared at the same time [default: 2].
     #[arg(long, value_name = "N")]
     pub workers: Option<u32>,
     /// Registered reader to remove.
@@ -133,9 +133,12 @@ pub struct Options {
     /// First offset to print [default: the log's start].
     #[arg(long, value_name = "OFFSET")]
     pub offset: Option<u64>,
-    /// Longest time to wait [default: without limit].
+    /// Longest time to wait [default: without limit]; for diff: how long a row that changes all the time is looked at [default: 60s].
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
+    /// For diff: a file that keeps what was compared and found; an interrupted comparison goes on with it.
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
     /// Output of tail.
     #[arg(long, value_enum)]
     pub format: Option<Format>,

@@ -319,6 +319,17 @@ impl Options {
         }
     }
 
+    pub fn compare_workers(&self) -> Result<usize, Failure> {
+        match self.workers {
+            None => Ok(2),
+            Some(_) => Ok(self.workers()? as usize),
+        }
+    }
+
+    pub fn settle(&self) -> Result<Duration, Failure> {
+        Ok(self.timeout()?.unwrap_or(Duration::from_secs(60)))
+    }
+
     pub fn timeout(&self) -> Result<Option<Duration>, Failure> {
         self.timeout
             .as_deref()

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod capture;
 pub mod check;
 pub mod conflicts;
+pub mod diff;
 pub mod print;
 pub mod readers;
 pub mod run;

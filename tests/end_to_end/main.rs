@@ -5,6 +5,7 @@ mod binferry;
 mod configuration;
 mod conflicts;
 mod copied;
+mod diff;
 mod drawn;
 mod evolution;
 mod faults;

@@ -1,0 +1,248 @@
+//! `diff`: compares a target with its source while traffic flows.
+
+mod state;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use binferry_apply::diff::{self, Event, Finding, ShownKey, Summary};
+use binferry_schemas::source::SourceAddress;
+use indicatif::MultiProgress;
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use self::state::State;
+use crate::{
+    cli::Options,
+    failure::{Failure, NO},
+    progress::Compared,
+    stop,
+};
+
+/// Findings and ranges that wait to be told.
+const WAITING: usize = 256;
+
+/// 0 when nothing differs, 1 when something does, or when it is not known of some rows.
+pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
+    let SourceAddress::Server(source) = options.source()? else {
+        return Err(Failure::usage(
+            "--source names binlog files, and diff compares two servers",
+        ));
+    };
+    let mut wanted = diff::Options {
+        source,
+        target: options.target()?,
+        filter: options.filter()?,
+        stream: Some(options.stream()),
+        workers: options.compare_workers()?,
+        settle: options.settle()?,
+        patience: options.retry_for()?,
+        done: Vec::new(),
+    };
+    let cancel = stop::on_signal()?;
+    if !diff::has_stream(&wanted.target, &options.stream()).await? {
+        if options.stream.is_some() {
+            return Err(Failure::usage(format!(
+                "the stream {:?} has never been applied on the target",
+                options.stream()
+            )));
+        }
+        warn!(
+            "no stream is applied on the target: rows that change on either server while they are compared may be told as different"
+        );
+        wanted.stream = None;
+    }
+    let mut told = Told {
+        out: io::stdout().lock(),
+        json: options.json,
+        before: Summary::default(),
+        state: None,
+    };
+    if let Some(path) = &options.state {
+        let (state, found) = State::open(path, &wanted)?;
+        wanted.done = state.done();
+        told.state = Some(state);
+        for line in found {
+            told.again(&line)?;
+        }
+    }
+    let (sender, mut events) = mpsc::channel(WAITING);
+    let mut shown = Compared::begin(bars);
+    let telling = async {
+        while let Some(event) = events.recv().await {
+            told.tell(event, &mut shown)?;
+        }
+        Ok(())
+    };
+    let comparing = async { Ok(diff::diff(&wanted, sender).await?) };
+    let ended = async { tokio::try_join!(comparing, telling) };
+    let Some((mut summary, ())) = super::unless_stopped(&cancel, ended).await? else {
+        return Ok(ExitCode::from(NO));
+    };
+    shown.end();
+    summary.differences += told.before.differences;
+    summary.not_settled += told.before.not_settled;
+    told.end(&summary)?;
+    Ok(match summary.differences + summary.not_settled {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(NO),
+    })
+}
+
+/// What goes to stdout, and into the state.
+struct Told<'a> {
+    out: io::StdoutLock<'a>,
+    json: bool,
+    /// What an interrupted comparison has found.
+    before: Summary,
+    state: Option<State>,
+}
+
+impl Told<'_> {
+    fn tell(&mut self, event: Event, shown: &mut Compared) -> Result<(), Failure> {
+        match event {
+            Event::Table {
+                name,
+                estimated_rows,
+            } => shown.table(&name.to_string(), estimated_rows),
+            Event::Rows(rows) => shown.rows(rows),
+            Event::Done(done) => {
+                if let Some(state) = &mut self.state {
+                    state.put_done(&done)?;
+                }
+            }
+            Event::Found(finding) => {
+                let document = document(&finding);
+                if let Some(state) = &mut self.state
+                    && !state.put_found(&document, &line(&finding))?
+                {
+                    // Told when the comparison went on.
+                    return Ok(());
+                }
+                shown.found();
+                match self.json {
+                    true => self.print(&document.to_string())?,
+                    false => self.print(&line(&finding))?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A finding out of the state.
+    fn again(&mut self, found: &state::Found) -> Result<(), Failure> {
+        match found.document["kind"].as_str() {
+            Some("note") => {}
+            Some("not_settled") => self.before.not_settled += 1,
+            _ => self.before.differences += 1,
+        }
+        match self.json {
+            true => self.print(&found.document.to_string()),
+            false => self.print(&found.line),
+        }
+    }
+
+    fn end(&mut self, summary: &Summary) -> Result<(), Failure> {
+        if self.json {
+            let document = json!({
+                "kind": "summary",
+                "tables": summary.tables,
+                "rows": summary.rows,
+                "differences": summary.differences,
+                "not_settled": summary.not_settled,
+            });
+            return self.print(&document.to_string());
+        }
+        eprintln!(
+            "{} tables, {} rows compared: {} differences, {} rows not settled",
+            summary.tables, summary.rows, summary.differences, summary.not_settled
+        );
+        Ok(())
+    }
+
+    fn print(&mut self, text: &str) -> Result<(), Failure> {
+        let printed = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+        printed.map_err(|error| Failure::usage(format!("stdout: {error}")))
+    }
+}
+
+fn key_text(key: &ShownKey) -> String {
+    let parts: Vec<String> = (key.iter())
+        .map(|(name, value)| format!("{name}={value:?}"))
+        .collect();
+    parts.join(", ")
+}
+
+/// For people.
+fn line(finding: &Finding) -> String {
+    let table = finding.table();
+    match finding {
+        Finding::Definition { definition, .. } => match definition.is_difference() {
+            true => format!("{table}: {definition}"),
+            false => format!("{table}: (note) {definition}"),
+        },
+        Finding::RowMissing { key, .. } => {
+            format!("{table}: the target lacks the row {}", key_text(key))
+        }
+        Finding::RowExtra { key, .. } => {
+            format!("{table}: the source lacks the row {}", key_text(key))
+        }
+        Finding::RowDiffers { key, columns, .. } => format!(
+            "{table}: the row {} differs in {}",
+            key_text(key),
+            columns.join(", ")
+        ),
+        Finding::Rows {
+            digest,
+            source,
+            target,
+            ..
+        } => format!(
+            "{table}: {source} and {target} equal rows with the digest {digest} at source and target"
+        ),
+        Finding::NotSettled { key, .. } => format!(
+            "{table}: not settled, it changed all the time: the row {}",
+            key_text(key)
+        ),
+    }
+}
+
+/// For machines.
+fn document(finding: &Finding) -> Value {
+    let table = finding.table();
+    let mut document = json!({
+        "kind": finding.name(),
+        "database": table.database,
+        "table": table.table,
+    });
+    let named = |key: &ShownKey| {
+        let pairs = key.iter().map(|(name, value)| (name.clone(), json!(value)));
+        Value::Object(pairs.collect::<Map<_, _>>())
+    };
+    match finding {
+        Finding::Definition { definition, .. } => {
+            document["definition"] = json!(definition.to_string());
+        }
+        Finding::RowMissing { key, .. }
+        | Finding::RowExtra { key, .. }
+        | Finding::NotSettled { key, .. } => document["key"] = named(key),
+        Finding::RowDiffers { key, columns, .. } => {
+            document["key"] = named(key);
+            document["columns"] = json!(columns);
+        }
+        Finding::Rows {
+            digest,
+            source,
+            target,
+            ..
+        } => {
+            document["digest"] = json!(digest);
+            document["source"] = json!(source);
+            document["target"] = json!(target);
+        }
+    }
+    document
+}
