@@ -39,6 +39,17 @@ impl DiffError {
     }
 }
 
+impl DiffError {
+    /// Is a table worth another attempt?
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Redefined { .. } => true,
+            Self::Server { source, .. } => matches!(&**source, ApplyError::Lost { .. }),
+            Self::NoTables => false,
+        }
+    }
+}
+
 impl Fault for DiffError {
     fn kind(&self) -> Kind {
         match self {

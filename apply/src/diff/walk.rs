@@ -57,14 +57,7 @@ impl<'a> Walk<'a> {
         options: &'a Options,
         events: mpsc::Sender<Event>,
     ) -> Result<Self, DiffError> {
-        let mut workers = Vec::new();
-        for _ in 0..options.workers.max(1) {
-            let (source, target) = tokio::try_join!(
-                Server::open(Side::Source, &options.source),
-                Server::open(Side::Target, &options.target)
-            )?;
-            workers.push(Both { source, target });
-        }
+        let workers = connect(options).await?;
         Ok(Self {
             options,
             events,
@@ -140,16 +133,11 @@ impl<'a> Walk<'a> {
                     .await;
                     return Ok(());
                 }
-                Err(DiffError::Redefined { .. }) if attempt < ATTEMPTS => {
+                Err(error) if error.may_pass() && attempt < ATTEMPTS => {
                     attempt += 1;
-                    for servers in &mut self.workers {
-                        // A transaction may be open.
-                        tokio::try_join!(
-                            servers.source.run("ROLLBACK"),
-                            servers.target.run("ROLLBACK")
-                        )?;
-                    }
                     tokio::time::sleep(PAUSE).await;
+                    // An answer may have broken off, or a transaction be open.
+                    self.workers = connect(self.options).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -253,6 +241,18 @@ impl<'a> Walk<'a> {
         }
         Ok(())
     }
+}
+
+async fn connect(options: &Options) -> Result<Vec<Both<Server>>, DiffError> {
+    let mut workers = Vec::new();
+    for _ in 0..options.workers.max(1) {
+        let (source, target) = tokio::try_join!(
+            Server::open(Side::Source, &options.source),
+            Server::open(Side::Target, &options.target)
+        )?;
+        workers.push(Both { source, target });
+    }
+    Ok(workers)
 }
 
 /// What the workers on a table share.
