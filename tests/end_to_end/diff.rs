@@ -1,5 +1,6 @@
 //! `diff`: planted differences are found exactly, and none is found that is not there.
 
+mod across;
 mod planted;
 mod traffic;
 mod unusual;

@@ -146,6 +146,19 @@ pub fn is_comparable(source: &TargetColumn, target: &TargetColumn) -> bool {
     }
 }
 
+/// Why equal values of the two have different texts, where they do.
+pub fn prints_apart(
+    tables: Both<&TargetTable>,
+    columns: Both<&TargetColumn>,
+) -> Option<&'static str> {
+    let real = columns.map(|column| family(column) == Family::Real);
+    let alike = tables.source.dialect == tables.target.dialect;
+    match (real.source || real.target) && !alike {
+        true => Some("MySQL and MariaDB write a FLOAT or DOUBLE in different ways"),
+        false => None,
+    }
+}
+
 /// A comparable pair.
 pub fn column(tables: Both<&TargetTable>, columns: Both<&TargetColumn>) -> Column {
     let dialects = tables.map(|table| table.dialect);

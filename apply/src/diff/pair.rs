@@ -67,11 +67,16 @@ impl Pair {
                     collations: format!("{} and {}", name(&here.collation), name(&there.collation)),
                 });
             }
-            if column::is_comparable(here, there) {
-                let both = Both {
-                    source: here,
-                    target: there,
-                };
+            let both = Both {
+                source: here,
+                target: there,
+            };
+            if let Some(reason) = column::prints_apart(tables, both) {
+                definitions.push(Definition::NotCompared {
+                    column: here.name.clone(),
+                    reason,
+                });
+            } else if column::is_comparable(here, there) {
                 columns.push(column::column(tables, both));
             }
         }
@@ -150,7 +155,8 @@ fn key(tables: Both<&TargetTable>) -> Option<Found> {
                 source: tables.source.column(name.as_deref()?)?,
                 target: tables.target.column(name.as_deref()?)?,
             };
-            if prefix.is_some() || columns.source.nullable || columns.target.nullable {
+            let nullable = columns.source.nullable || columns.target.nullable;
+            if prefix.is_some() || nullable || column::prints_apart(tables, columns).is_some() {
                 return None;
             }
             ordered &= column::orders_alike(columns);

@@ -19,6 +19,11 @@ pub enum Definition {
     Wider { column: String, types: String },
     #[error("the column {column} has other collations: {collations}")]
     Collation { column: String, collations: String },
+    #[error("the column {column} is not compared: {reason}")]
+    NotCompared {
+        column: String,
+        reason: &'static str,
+    },
     #[error("the columns come in another order")]
     Order,
     #[error("the target lacks the unique key {key}")]
@@ -35,6 +40,7 @@ impl Definition {
             Self::ColumnExtra { .. }
                 | Self::Wider { .. }
                 | Self::Collation { .. }
+                | Self::NotCompared { .. }
                 | Self::Order
                 | Self::KeyExtra { .. }
         )
