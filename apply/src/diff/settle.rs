@@ -29,7 +29,7 @@ pub enum Settled {
         /// Which columns; empty where one side has no row.
         columns: Vec<String>,
     },
-    NotSettled,
+    Open,
 }
 
 pub async fn settle(
@@ -64,7 +64,7 @@ pub async fn settle(
     Ok(settled
         .map(|(verdict, columns)| match *verdict {
             Verdict::Equal => Settled::Equal,
-            Verdict::Open => Settled::NotSettled,
+            Verdict::Open => Settled::Open,
             Verdict::Differs(source, target) => Settled::Differs {
                 source,
                 target,

@@ -422,7 +422,7 @@ impl Shared<'_> {
         let key = self.shown(key);
         Some(match settled {
             Settled::Equal => return None,
-            Settled::NotSettled => Finding::NotSettled { table, key },
+            Settled::Open => Finding::NotSettled { table, key },
             Settled::Differs { source, target, .. } if keyless => Finding::Rows {
                 table,
                 digest: key.into_iter().next().map(|(_, digest)| digest)?,

@@ -385,7 +385,9 @@ impl Stage<'_> {
                 ],
             ),
         ] {
-            self.process(name, &arguments)?.wait(CATCH_UP)?;
+            // What the killed ones left may be most of it.
+            let patience = CATCH_UP.max(self.begun.elapsed());
+            self.process(name, &arguments)?.wait(patience)?;
             done(self.begun, &format!("{name} --until now: exit code 0"));
         }
         Ok(())
