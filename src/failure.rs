@@ -31,6 +31,14 @@ impl Failure {
         }
     }
 
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Unreachable,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
     pub fn defect(message: impl Into<String>) -> Self {
         Self {
             kind: Kind::Defect,
@@ -45,6 +53,14 @@ impl Failure {
     pub fn within(mut self, option: &str) -> Self {
         self.message = format!("{option}: {}", self.message);
         self
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// Exit codes are part of the interface (docs/operate).

@@ -59,7 +59,10 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Apply(_) => commands::apply::run(&options, &bars).await,
             Command::Tail(_) => commands::tail::run(&options).await,
             Command::Check(_) => commands::check::run(&options).await,
-            Command::Status(_) => commands::status::run(&options).await,
+            Command::Status(asked) => {
+                let watch = asked.watch.map(std::time::Duration::from_secs);
+                commands::status::run(&options, watch).await
+            }
             Command::Wait(_) => commands::wait::run(&options).await,
             Command::Snapshot(_) => commands::snapshot::run(&options).await,
             Command::Skip(_) => commands::skip::run(&options).await,

@@ -31,7 +31,7 @@ pub enum Command {
     /// Preflight: every setting and privilege, each finding with its remedy.
     Check(Options),
     /// Positions, readers and lag of a log and, with --target, of what is applied there.
-    Status(Options),
+    Status(Status),
     /// Wait until the target shows a set of GTIDs.
     Wait(Options),
     /// Have tables copied into the log, for the first time or again, while the stream goes on.
@@ -74,16 +74,26 @@ impl Command {
             | Self::Apply(options)
             | Self::Tail(options)
             | Self::Check(options)
-            | Self::Status(options)
             | Self::Wait(options)
             | Self::Snapshot(options)
             | Self::Skip(options)
             | Self::Diff(options)
             | Self::Readers(options) => Some(options),
+            Self::Status(status) => Some(&status.options),
             Self::Conflicts(conflicts) => Some(conflicts.options()),
             Self::Config(_) | Self::Completions { .. } | Self::Man { .. } => None,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    pub options: Box<Options>,
+    /// Look again every so many seconds, in the same place of a terminal, until Ctrl-C [default when no number is given: 2].
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub watch: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -27,6 +27,7 @@ pub async fn run(options: &Options, action: &ConflictsAction) -> Result<ExitCode
                 kind: kind.as_deref().map(known).transpose()?,
                 since_us: since.as_deref().map(since_us).transpose()?,
                 id: None,
+                last: false,
                 whole: options.json,
             };
             let fits = |found: &Journaled| {

@@ -124,7 +124,7 @@ impl Pipeline {
         done(self.command("run").args(["--until", "now"]))
     }
 
-    /// Starts it to stay; its stderr goes to a file in the folder.
+    /// Starts it to stay; its stderr goes to the file NAME.err in the folder, its stdout to NAME.out.
     pub fn start(&self, name: &str) -> Result<Running> {
         self.start_command(self.command(name), name)
     }
@@ -132,7 +132,8 @@ impl Pipeline {
     pub fn start_command(&self, mut command: Command, name: &str) -> Result<Running> {
         let path = self.folder.path().join(format!("{name}.err"));
         let file = File::options().create(true).append(true).open(&path)?;
-        let child = command.stdout(Stdio::null()).stderr(file).spawn()?;
+        let printed = File::create(self.folder.path().join(format!("{name}.out")))?;
+        let child = command.stdout(printed).stderr(file).spawn()?;
         Ok(Running { child, path })
     }
 

@@ -33,6 +33,7 @@ mod schema_changes;
 mod snapshot;
 mod sources;
 mod standby;
+mod status;
 mod to_mariadb;
 mod types;
 mod values;

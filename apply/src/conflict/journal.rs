@@ -240,6 +240,8 @@ pub struct Wanted {
     /// Microseconds since the epoch.
     pub since_us: Option<u64>,
     pub id: Option<u64>,
+    /// Only the newest of them.
+    pub last: bool,
     /// With images, rows and statement.
     pub whole: bool,
 }
@@ -272,7 +274,10 @@ pub async fn read(
     if let Some(id) = wanted.id {
         sql.extend_from_slice(format!(" AND id={id}").as_bytes());
     }
-    sql.extend_from_slice(b" ORDER BY id");
+    sql.extend_from_slice(match wanted.last {
+        true => b" ORDER BY id DESC LIMIT 1",
+        false => b" ORDER BY id",
+    });
     let fail = |error| from_mysql(error, DOING);
     if exists(conn).await? {
         let mut rows = conn.query_iter(sql).await.map_err(fail)?;

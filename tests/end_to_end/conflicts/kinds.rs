@@ -463,6 +463,11 @@ fn decided(source: &MySql, target: &MySql, winner: usize) -> Result<()> {
     )?;
     let status: serde_json::Value = serde_json::from_slice(&status.stdout)?;
     ensure!(status["target"]["conflicts"] == expected, "{status}");
+    let last = journal.last().context("an empty journal")?;
+    for name in ["id", "kind", "gtid"] {
+        let shown = &status["target"]["last_conflict"][name];
+        ensure!(*shown == last[name], "{name}: {shown} {last}");
+    }
     shown(&pipeline, &journal)
 }
 
