@@ -10,6 +10,8 @@ RUN apt-get update \
  && rustup target add "$(uname -m)-unknown-linux-musl"
 WORKDIR /build
 COPY . .
+# The context has no repository: `--build-arg BINFERRY_COMMIT=$(git rev-parse --short=12 HEAD)` has `binferry --version` say it.
+ARG BINFERRY_COMMIT
 # librdkafka's configure knows only CC. Symbols stay, for backtraces; line tables would be more than half of the image.
 ENV CC=musl-gcc CARGO_PROFILE_RELEASE_STRIP=debuginfo
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

@@ -10,6 +10,7 @@ use super::Options;
 #[command(
     name = "binferry",
     version,
+    long_version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BINFERRY_BUILD"), ")"),
     propagate_version = true,
     max_term_width = 110
 )]

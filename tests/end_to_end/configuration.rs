@@ -65,6 +65,7 @@ fn what_the_program_prints_of_itself() -> Result<()> {
     for (arguments, says) in [
         (&["config", "example"][..], "# snapshot-max-lag = "),
         (&["completions", "bash"], "complete -F _binferry"),
+        (&["--version"], concat!(env!("CARGO_PKG_VERSION"), " (")),
         (&["man"], ".TH binferry 1"),
         (&["man", "run"], "binferry\\-run"),
     ] {
