@@ -4,7 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, watch::manager};
 
 /// A token that is cancelled by the first signal.
 pub fn on_signal() -> Result<CancellationToken, Failure> {
@@ -19,6 +19,7 @@ pub fn on_signal() -> Result<CancellationToken, Failure> {
     let cancel = token.clone();
     tokio::spawn(async move {
         tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
+        manager::stopping();
         info!("stopping: what is under way is drained; a second signal ends at once");
         cancel.cancel();
         tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }

@@ -25,7 +25,7 @@ use crate::{
     cli::{LogPlace, Options},
     failure::Failure,
     http,
-    watch::{self, board::Board},
+    watch::{self, board::Board, manager},
 };
 
 /// The log for a writer: created when it is not there.
@@ -55,12 +55,23 @@ impl<'a> Onlookers<'a> {
     /// Before anything else is started: an address that is taken is a matter of configuration.
     fn start(options: &Options, bars: &'a MultiProgress) -> Result<Self, Failure> {
         let board = Arc::new(Board::new(options.stall_after()?));
-        if let Some(address) = &options.http {
-            let listener = http::listen(address)?;
-            watch::start(
-                Arc::clone(&board),
-                http::serve(listener, Arc::clone(&board)),
-            )?;
+        let listener = options.http.as_deref().map(http::listen).transpose()?;
+        let listens = manager::listens();
+        if listener.is_some() || listens {
+            let told = Arc::clone(&board);
+            watch::start(Arc::clone(&board), async move {
+                let served = async {
+                    if let Some(listener) = listener {
+                        http::serve(listener, Arc::clone(&told)).await;
+                    }
+                };
+                let managed = async {
+                    if listens {
+                        manager::run(&told).await;
+                    }
+                };
+                tokio::join!(served, managed);
+            })?;
         }
         Ok(Self { bars, board })
     }

@@ -180,9 +180,8 @@ impl Page {
     }
 
     fn stage(&mut self, stage: &str, condition: &crate::watch::health::Condition, view: &View) {
-        let still = condition.still;
         self.flag(&CONNECTED, &[stage], condition.connected);
-        let stalled = condition.connected && still.is_some_and(|still| still >= view.stall_after);
+        let stalled = condition.is_stalled(view.stall_after);
         self.flag(&STALLED, &[stage], stalled);
     }
 

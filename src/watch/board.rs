@@ -115,6 +115,15 @@ impl View {
         self.problems.is_empty()
     }
 
+    /// A stage has its connection and something to carry, and nothing has moved for long.
+    pub fn is_stalled(&self) -> bool {
+        let stages = [
+            self.capture.as_ref().map(|(stage, _)| &stage.condition),
+            self.apply.as_ref().map(|(stage, ..)| &stage.condition),
+        ];
+        (stages.into_iter().flatten()).any(|stage| stage.is_stalled(self.stall_after))
+    }
+
     /// Every stage that was started is connected, and nothing is wrong.
     pub fn is_ready(&self) -> bool {
         let stages = [

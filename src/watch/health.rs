@@ -74,6 +74,13 @@ pub struct Condition {
     pub age: Duration,
 }
 
+impl Condition {
+    /// The link is open, there is something to carry, and nothing has moved for so long.
+    pub fn is_stalled(&self, stall_after: Duration) -> bool {
+        self.connected && self.still.is_some_and(|still| still >= stall_after)
+    }
+}
+
 /// `remedy`: for a link that is open and carries nothing.
 pub fn judge(
     stage: &'static str,

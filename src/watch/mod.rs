@@ -6,6 +6,7 @@
 
 pub mod board;
 pub mod health;
+pub mod manager;
 pub mod survey;
 
 use std::{future::Future, sync::Arc};

@@ -30,6 +30,7 @@ mod payload;
 mod records;
 mod refusals;
 mod schema_changes;
+mod service;
 mod snapshot;
 mod sources;
 mod standby;
