@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::{
-    backlog::{Backlog, Durability, Workload},
+    backlog::{self, Backlog, Durability, Workload},
     median,
-    process::Timed,
+    process::{Timed, timed},
     settings::Settings,
     table::Table,
 };
@@ -109,7 +109,12 @@ fn side(
             _ => backlog.replicate(durability, best)?,
         };
         let target = backlog.target(durability)?;
-        let timed = backlog.apply(program, &target.url("bench"), settings.workers)?;
+        let url = target.url("bench");
+        let mut command = backlog::apply(program, &url, &backlog.log(), settings.workers);
+        if settings.preserve {
+            command.args(["--gtid", "preserve"]);
+        }
+        let timed = timed(&mut command)?;
         backlog.equal(&target)?;
         eprintln!(
             "apply: {name}: round {round}: replica {theirs:.1} s, apply {:.2} s",

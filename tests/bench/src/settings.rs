@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use crate::backlog::{Durability, Workload};
 
 pub const USAGE: &str = "usage: binferry-bench [PART…] [--rounds N] [--transactions N] [--seconds N] [--loads NAME,…] [--workers N] \
-[--replica-workers N,…] [--delays MS,…] [--durability durable,relaxed] [--rows N]";
+[--replica-workers N,…] [--delays MS,…] [--durability durable,relaxed] [--gtid own|preserve] [--rows N]";
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -26,6 +26,8 @@ pub struct Settings {
     /// Each way, in milliseconds.
     pub delays: Vec<u64>,
     pub durability: Vec<Durability>,
+    /// Whether target transactions keep the source's GTIDs, in `apply`.
+    pub preserve: bool,
     /// Of the copy.
     pub rows: Option<u64>,
 }
@@ -42,6 +44,7 @@ impl Settings {
             replica_workers: vec![1, 2, 4, 8],
             delays: vec![0, 1, 2, 5],
             durability: vec![Durability::Durable, Durability::Relaxed],
+            preserve: false,
             rows: None,
         };
         while let Some(argument) = arguments.next() {
@@ -61,6 +64,13 @@ impl Settings {
                 "delays" => settings.delays = list(&value, number)?,
                 "loads" => settings.loads = list(&value, Workload::named)?,
                 "durability" => settings.durability = list(&value, Durability::named)?,
+                "gtid" => {
+                    settings.preserve = match value.as_str() {
+                        "own" => false,
+                        "preserve" => true,
+                        _ => bail!("--gtid {value}: own, or preserve; {USAGE}"),
+                    }
+                }
                 "rows" => settings.rows = Some(number(&value)?),
                 _ => bail!("{argument}: unknown; {USAGE}"),
             }
@@ -113,5 +123,6 @@ mod tests {
         assert!(parse("--workers").is_err());
         assert!(parse("--loads tpch").is_err());
         assert!(parse("--columns 3").is_err());
+        assert!(parse("--gtid other").is_err());
     }
 }
