@@ -151,8 +151,10 @@ fn it_answers_while_the_target_is_away() -> Result<()> {
     let connected =
         |stage: &str| served.sample(&format!("binferry_connected{{stage=\"{stage}\"}}"));
     ensure!(connected("apply")? == Some(0.0) && connected("capture")? == Some(1.0));
+    // Those of other tests on the same source count as well.
     eventually("what is behind is counted", || {
-        Ok(served.sample("binferry_lag_transactions{stage=\"apply\"}")? == Some(1.0))
+        let behind = served.sample("binferry_lag_transactions{stage=\"apply\"}")?;
+        Ok(behind.is_some_and(|behind| behind >= 1.0))
     })?;
     let (_, status) = served.get("/status")?;
     let status: Value = serde_json::from_str(&status)?;
