@@ -32,7 +32,7 @@ INSERT INTO single SELECT id, id FROM parent;
 INSERT INTO `odd ``name` SELECT CONCAT(CHAR(65 + id % 26), id), id % 7, RANDOM_BYTES(40) FROM parent;";
 
 /// With what docs/snapshot.md has users granted.
-fn granted(source: &MySql, target: &MySql, database: &str) -> Result<Pipeline> {
+pub fn granted(source: &MySql, target: &MySql, database: &str) -> Result<Pipeline> {
     let pipeline = Pipeline::new(source, target, database)?;
     source.sql(&format!(
         "GRANT SELECT ON `{database}`.* TO {SOURCE_USER}@'%'"
@@ -85,7 +85,7 @@ fn under_traffic_and_kills() -> Result<()> {
 }
 
 /// All tables of the database are copied: copies have no GTID to wait for, and foreign keys come last.
-fn settled(source: &MySql, target: &MySql, database: &str) -> Result<()> {
+pub fn settled(source: &MySql, target: &MySql, database: &str) -> Result<()> {
     eventually("nothing is being copied any more", || {
         let left = target.value(&format!(
             "SELECT (SELECT COUNT(*) FROM binferry.copy WHERE stream = '{database}') + (SELECT COUNT(*) FROM binferry.foreign_key WHERE stream = '{database}') + (SELECT COUNT(*) FROM binferry.later_key WHERE stream = '{database}')"

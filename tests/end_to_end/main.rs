@@ -26,6 +26,7 @@ mod mariadb_files;
 mod mariadb_images;
 mod mariadb_statements;
 mod mariadb_xa;
+mod migration;
 mod payload;
 mod records;
 mod refusals;
