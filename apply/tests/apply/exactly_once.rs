@@ -131,8 +131,12 @@ async fn a_takeover_of_one_that_was_killed_lands_late(release: Release) -> Resul
                 .run(Some(written.into()), CancellationToken::new(), sender)
                 .await
         });
-        let waits = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT' AND trx_query LIKE 'UPDATE binferry.stream%'";
-        while older.query_first(waits).await? == Some(0) {
+        // Other tests have appliers on this server.
+        let waits = format!(
+            "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT' AND trx_query LIKE 'UPDATE binferry.stream%{}%'",
+            stage.database
+        );
+        while older.query_first(waits.as_str()).await? == Some(0) {
             // InnoDB renews what this view shows only after 100 ms without a read.
             tokio::time::sleep(Duration::from_millis(150)).await;
         }
