@@ -21,6 +21,9 @@ fn under_load(source: &MySql, target: &MySql, purpose: &str, rounds: u64) -> Res
     let pipeline = Pipeline::new(source, target, &database)?;
     readers(source, target, &database)?;
     let running = pipeline.start("run")?;
+    crate::binferry::eventually("the stream is there", || {
+        Ok(running.said()?.contains("applying"))
+    })?;
     let load = Load::start(source, &database, 77);
     load.wait_for(20)?;
     let compare = || {
