@@ -115,7 +115,8 @@ pub fn narrower(source: &TargetColumn, target: &TargetColumn) -> Option<String> 
             !source.labels().iter().all(|label| there.contains(label))
         }
         Family::Vector => less(|column| column.octets),
-        Family::Date | Family::Json | Family::Printed => false,
+        Family::Printed => source.data_type != target.data_type,
+        Family::Date | Family::Json => false,
     };
     match narrow {
         true => Some(types()),
@@ -137,25 +138,21 @@ fn bits(column: &TargetColumn) -> u8 {
     }
 }
 
-/// Can values of the two be compared at all?
-pub fn is_comparable(source: &TargetColumn, target: &TargetColumn) -> bool {
-    match (family(source), family(target)) {
-        (Family::Printed, Family::Printed) => source.data_type == target.data_type,
+/// Why values of the two can't be compared, where they can't.
+pub fn why_apart(tables: Both<&TargetTable>, columns: Both<&TargetColumn>) -> Option<&'static str> {
+    let families = columns.map(family);
+    let real = [families.source, families.target].contains(&Family::Real);
+    let alike = match (families.source, families.target) {
+        (Family::Printed, Family::Printed) => columns.source.data_type == columns.target.data_type,
         (Family::Json, Family::Text) | (Family::Text, Family::Json) => true,
         (here, there) => here == there,
-    }
-}
-
-/// Why equal values of the two have different texts, where they do.
-pub fn prints_apart(
-    tables: Both<&TargetTable>,
-    columns: Both<&TargetColumn>,
-) -> Option<&'static str> {
-    let real = columns.map(|column| family(column) == Family::Real);
-    let alike = tables.source.dialect == tables.target.dialect;
-    match (real.source || real.target) && !alike {
-        true => Some("MySQL and MariaDB write a FLOAT or DOUBLE in different ways"),
-        false => None,
+    };
+    if !alike {
+        Some("values of two such types can't be compared")
+    } else if real && tables.source.dialect != tables.target.dialect {
+        Some("MySQL and MariaDB write a FLOAT or DOUBLE in different ways")
+    } else {
+        None
     }
 }
 

@@ -71,12 +71,12 @@ impl Pair {
                 source: here,
                 target: there,
             };
-            if let Some(reason) = column::prints_apart(tables, both) {
+            if let Some(reason) = column::why_apart(tables, both) {
                 definitions.push(Definition::NotCompared {
                     column: here.name.clone(),
                     reason,
                 });
-            } else if column::is_comparable(here, there) {
+            } else {
                 columns.push(column::column(tables, both));
             }
         }
@@ -156,7 +156,7 @@ fn key(tables: Both<&TargetTable>) -> Option<Found> {
                 target: tables.target.column(name.as_deref()?)?,
             };
             let nullable = columns.source.nullable || columns.target.nullable;
-            if prefix.is_some() || nullable || column::prints_apart(tables, columns).is_some() {
+            if prefix.is_some() || nullable || column::why_apart(tables, columns).is_some() {
                 return None;
             }
             ordered &= column::orders_alike(columns);

@@ -71,3 +71,35 @@ fn mysql_with_mariadb() -> Result<()> {
 fn mariadb_with_mysql() -> Result<()> {
     compared(mariadb(Release::MariaDb10_11)?, &pair()?.target)
 }
+
+/// Nobody is told that such columns are equal.
+#[test]
+fn types_that_have_nothing_in_common() -> Result<()> {
+    let (source, target) = (
+        mariadb(Release::MariaDb11_8)?,
+        mariadb(Release::MariaDb10_11)?,
+    );
+    let database = database([source, target], "diff_types")?;
+    for (server, ty, value) in [
+        (source, "UUID", "00112233-4455-6677-8899-aabbccddeeff"),
+        (target, "INET6", "::1"),
+    ] {
+        server.sql(&format!(
+            "USE `{database}`; CREATE TABLE t (id INT PRIMARY KEY, a {ty}); INSERT INTO t VALUES (1, '{value}')"
+        ))?;
+    }
+    readers(source, target, &database)?;
+    let all = found(&mut command(source, target, &database))?;
+    let told = told(&all);
+    ensure!(
+        told.len() == 1 && told[0].contains("column a") && told[0].contains("uuid and inet6"),
+        "{all:#?}"
+    );
+    let note = |line: &serde_json::Value| {
+        line["definition"]
+            .as_str()
+            .is_some_and(|text| text.contains("the column a is not compared"))
+    };
+    ensure!(all.iter().any(note), "{all:#?}");
+    Ok(())
+}
