@@ -20,6 +20,7 @@ mod ddl;
 mod dependency;
 mod dialect;
 pub mod diff;
+mod documents;
 mod error;
 mod executor;
 mod joiner;

@@ -6,6 +6,7 @@ mod configuration;
 mod conflicts;
 mod copied;
 mod diff;
+mod documents;
 mod drawn;
 mod evolution;
 mod faults;

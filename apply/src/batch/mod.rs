@@ -12,6 +12,7 @@ mod related;
 mod run;
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     sync::Arc,
 };
@@ -29,6 +30,7 @@ use self::{
 };
 use crate::{
     change::{RowChange, RowImage},
+    documents,
     error::{ApplyError, Place, TableName},
     net::{Contradiction, Lineages, Net},
     target::mapping::{Mapping, Order},
@@ -184,7 +186,7 @@ fn follow(lineages: &mut Lineages<Vec<u8>, Image>, change: &RowChange) -> Result
 }
 
 /// The images that the operation must have.
-fn images(change: &RowChange) -> Result<(Option<&RowImage>, Option<&RowImage>), ApplyError> {
+pub fn images(change: &RowChange) -> Result<(Option<&RowImage>, Option<&RowImage>), ApplyError> {
     let missing = |reason| ApplyError::Malformed {
         place: Arc::clone(&change.place),
         reason,
@@ -224,7 +226,10 @@ fn phases(mapping: &Mapping, nets: impl Iterator<Item = Net<Image>>) -> Result<P
     for net in nets {
         match (net.before, net.after) {
             (Some(before), Some(after)) => {
-                let moves = mapping.moves(&before.values()?, &after.values()?);
+                let (old, new) = (before.values()?, after.values()?);
+                let whole = !(before.row.is_partial() || after.row.is_partial());
+                let moves = mapping.moves(&old, &new)
+                    || whole && mapping.is_leaf && mapping.leaves_alone(&old, &new);
                 if moves && after.row.is_partial() {
                     return Err(ApplyError::Defect("a row that moves is not known whole"));
                 }
@@ -267,6 +272,7 @@ fn gather(
 }
 
 pub fn in_order(changes: &[RowChange], limits: &Limits) -> Result<Vec<Statement>, ApplyError> {
+    let changes = &rewritten(changes)?[..];
     let mut out = Vec::new();
     let mut rows: Vec<(Option<Image>, Option<Image>)> = Vec::with_capacity(changes.len());
     for change in changes {
@@ -322,6 +328,24 @@ pub fn in_order(changes: &[RowChange], limits: &Limits) -> Result<Vec<Statement>
     }
     if let Some(mut run) = run {
         run.flush(&mut out)?;
+    }
+    Ok(out)
+}
+
+/// The changes, but for updates that the server would leave alone: two for each of those.
+fn rewritten(changes: &[RowChange]) -> Result<Cow<'_, [RowChange]>, ApplyError> {
+    let mut out = Cow::Borrowed(changes);
+    for (at, change) in changes.iter().enumerate() {
+        let anew = documents::written_anew(change)?;
+        if anew.is_some() && matches!(out, Cow::Borrowed(_)) {
+            out = Cow::Owned(changes[..at].to_vec());
+        }
+        if let Cow::Owned(out) = &mut out {
+            match anew {
+                Some(parts) => out.extend(parts),
+                None => out.push(change.clone()),
+            }
+        }
     }
     Ok(out)
 }

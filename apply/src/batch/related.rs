@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use binferry_schemas::record::ForeignKeys;
+use binferry_schemas::{record::ForeignKeys, row::ColumnType};
 
 use super::{folds_exactly, images};
 use crate::{change::RowChange, dependency::Keys, error::ApplyError, target::mapping::Order};
@@ -104,5 +104,9 @@ fn is_calm(change: &RowChange) -> Result<bool, ApplyError> {
         mapping.values(before).map_err(failed)?,
         mapping.values(after).map_err(failed)?,
     );
-    Ok(!mapping.moves(&before, &after))
+    // A document may have to be written anew, and what refers to its row must not notice.
+    let documents = mapping.has_documents
+        && (mapping.schema.columns.iter().zip(before.iter().zip(&after)))
+            .any(|(column, (old, new))| column.ty == ColumnType::Json && old != new);
+    Ok(!documents && !mapping.moves(&before, &after))
 }

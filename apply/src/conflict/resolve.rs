@@ -19,6 +19,7 @@ use crate::{
     batch::Limits,
     change::{RowChange, RowImage},
     connection::Target,
+    documents,
     error::ApplyError,
     render::forced::put_remove,
 };
@@ -99,6 +100,16 @@ enum Next {
 impl Bench<'_> {
     async fn change(&mut self, change: &RowChange) -> Result<(), ApplyError> {
         match self.attempt(change, Form::Exact).await? {
+        match documents::written_anew(change)? {
+            None => self.change_as_it_is(change).await,
+            Some([gone, come]) => {
+                self.change_as_it_is(&gone).await?;
+                self.change_as_it_is(&come).await
+            }
+        }
+    }
+
+    async fn change_as_it_is(&mut self, change: &RowChange) -> Result<(), ApplyError> {
             Answer::Rows(1) => Ok(()),
             answer => self.decide(change, answer).await,
         }

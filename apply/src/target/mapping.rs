@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use binferry_schemas::row::RowSchema;
+use binferry_schemas::row::{ColumnType, RowSchema};
 
 use super::{fit, table::TargetTable};
 use crate::{
@@ -45,6 +45,8 @@ pub struct Mapping {
     pub opaque_unique: bool,
     pub order: Order,
     pub compare: Compare,
+    /// It has columns of documents that the server compares by value.
+    pub has_documents: bool,
     /// No foreign key refers to it.
     pub is_leaf: bool,
     /// What makes changes of the table depend on each other.
@@ -178,6 +180,8 @@ impl Mapping {
             opaque_unique,
             order,
             compare: Compare::default(),
+            has_documents: !target.dialect.json_is_text()
+                && (schema.columns.iter()).any(|column| column.ty == ColumnType::Json),
             is_leaf: target.referred.is_empty(),
             keys: Keys::new(&schema, target),
             has_foreign_keys: target.has_foreign_keys(),
