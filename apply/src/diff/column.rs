@@ -15,7 +15,7 @@ use super::{Both, Side};
 use crate::{
     dialect::Dialect,
     render::{
-        literal::{put_hex, put_quoted},
+        literal::{hex, put_quoted},
         name::quoted,
     },
     target::table::{TargetColumn, TargetTable},
@@ -341,11 +341,7 @@ pub fn orders_alike(columns: Both<&TargetColumn>) -> bool {
 impl KeyPart {
     /// A value that [`KeyPart::value`] gave, as it stands in SQL at this side. `None`: it is none.
     pub fn literal(&self, side: Side, value: &[u8]) -> Option<String> {
-        let hex = || {
-            let mut out = Vec::new();
-            put_hex(&mut out, value);
-            String::from_utf8(out).ok()
-        };
+        let hex = || hex(value);
         Some(match self.literal.of(side) {
             Literal::Number => {
                 let text = std::str::from_utf8(value).ok()?;
@@ -357,14 +353,14 @@ impl KeyPart {
                 put_quoted(&mut out, value);
                 String::from_utf8(out).ok()?
             }
-            Literal::Bytes => format!("_binary {}", hex()?),
+            Literal::Bytes => format!("_binary {}", hex()),
             Literal::Text(charset, collation) => {
-                format!("_{charset} {} COLLATE {collation}", hex()?)
+                format!("_{charset} {} COLLATE {collation}", hex())
             }
             Literal::Converted(charset, collation) => {
                 format!(
                     "CONVERT(_utf8mb4 {} USING {charset}) COLLATE {collation}",
-                    hex()?
+                    hex()
                 )
             }
         })

@@ -8,6 +8,7 @@
 use std::fmt::Write;
 
 use super::{Side, pair::Pair};
+use crate::render::literal::hex;
 
 /// Values of a key's columns, as [`super::column::KeyPart::value`] gives them.
 pub type Key = Box<[Vec<u8>]>;
@@ -156,6 +157,14 @@ pub fn rows(pair: &Pair, side: Side, keys: &[Key]) -> Option<String> {
     ))
 }
 
+/// What finds one row: by its key, or without one a row with the digest, of which there may be several.
+pub fn condition(pair: &Pair, side: Side, key: &Key) -> Option<String> {
+    match pair.key.is_empty() {
+        true => Some(format!("{}={}", digest(pair, side), hex(key.first()?))),
+        false => any(pair, side, std::slice::from_ref(key)),
+    }
+}
+
 /// Key, digest, and the digest of each column.
 pub fn columns(pair: &Pair, side: Side, keys: &[Key]) -> Option<String> {
     let columns: Vec<String> = (pair.columns.iter())
@@ -186,7 +195,7 @@ fn bucket(pair: &Pair, side: Side, buckets: u64) -> String {
 /// Number and sum of each bucket.
 pub fn bucket_sums(pair: &Pair, side: Side, buckets: u64) -> String {
     format!(
-        "SELECT {} AS bucket,{} FROM {} GROUP BY bucket",
+        "SELECT {},{} FROM {} GROUP BY 1",
         bucket(pair, side, buckets),
         sum(pair, side),
         pair.quoted.of(side)
@@ -197,12 +206,13 @@ pub fn bucket_sums(pair: &Pair, side: Side, buckets: u64) -> String {
 pub fn bucket_rows(pair: &Pair, side: Side, buckets: u64, wanted: &[u64]) -> String {
     let digest = digest(pair, side);
     let select = match pair.key.is_empty() {
-        true => format!("{digest} AS digest,COUNT(*)"),
+        true => format!("{digest},COUNT(*)"),
         false => format!("{},{digest}", key_list(pair, side)),
     };
     let wanted: Vec<String> = wanted.iter().map(u64::to_string).collect();
     let end = match pair.key.is_empty() {
-        true => " GROUP BY digest",
+        // By its place: the table may have a column of any name.
+        true => " GROUP BY 1",
         false => "",
     };
     format!(
@@ -215,17 +225,10 @@ pub fn bucket_rows(pair: &Pair, side: Side, buckets: u64, wanted: &[u64]) -> Str
 
 /// How many rows have each of these digests.
 pub fn counts(pair: &Pair, side: Side, digests: &[Key]) -> String {
-    let digests: Vec<String> = (digests.iter().flatten())
-        .map(|digest| {
-            digest.iter().fold("x'".to_owned(), |mut out, byte| {
-                let _ = write!(out, "{byte:02x}");
-                out
-            }) + "'"
-        })
-        .collect();
+    let digests: Vec<String> = digests.iter().flatten().map(|digest| hex(digest)).collect();
+    let digest = digest(pair, side);
     format!(
-        "SELECT digest,COUNT(*) FROM (SELECT {} AS digest FROM {}) AS r WHERE digest IN ({}) GROUP BY digest",
-        digest(pair, side),
+        "SELECT {digest},COUNT(*) FROM {} WHERE {digest} IN ({}) GROUP BY 1",
         pair.quoted.of(side),
         digests.join(",")
     )

@@ -169,6 +169,13 @@ pub fn put_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'\'');
 }
 
+/// `x'…'`
+pub fn hex(bytes: &[u8]) -> String {
+    let mut out = Vec::new();
+    put_hex(&mut out, bytes);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use binferry_schemas::row::Width;

@@ -138,6 +138,37 @@ fn each_is_found_and_nothing_else() -> Result<()> {
     Ok(())
 }
 
+/// Names that the statements of a comparison could take for their own.
+#[test]
+fn columns_of_any_name() -> Result<()> {
+    let pair = pair()?;
+    let (source, target) = (&pair.source, &pair.target);
+    let database = database([source, target], "diff_names")?;
+    for server in [source, target] {
+        server.sql(&format!(
+            "USE `{database}`; CREATE TABLE keyless (digest INT, bucket INT, `a``,b` INT);
+             INSERT INTO keyless VALUES (1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 1, 3);
+             CREATE TABLE unordered (digest VARCHAR(9) PRIMARY KEY, bucket INT, r INT);
+             INSERT INTO unordered VALUES ('a', 1, 1), ('B', 1, 2), ('c', 2, 2)"
+        ))?;
+    }
+    target.sql(&format!(
+        "ALTER TABLE `{database}`.unordered MODIFY digest VARCHAR(9) COLLATE utf8mb4_bin"
+    ))?;
+    readers(source, target, &database)?;
+    let all = found(&mut command(source, target, &database))?;
+    ensure!(told(&all).is_empty(), "{all:#?}");
+    target.sql(&format!(
+        "UPDATE `{database}`.keyless SET bucket = 3 WHERE digest = 2; UPDATE `{database}`.unordered SET r = 7 WHERE digest = 'B'"
+    ))?;
+    let all = found(&mut command(source, target, &database))?;
+    ensure!(
+        told(&all) == ["keyless rows", "keyless rows", "unordered differs B r"],
+        "{all:#?}"
+    );
+    Ok(())
+}
+
 /// What a document's text does not tell.
 #[test]
 fn types_inside_documents() -> Result<()> {
