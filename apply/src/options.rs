@@ -95,7 +95,7 @@ impl From<FoldState> for Until {
 }
 
 /// Of the log's records that are being applied at once. Rendered, they take several times as much.
-const UNDER_WAY: usize = 32 << 20;
+const UNDER_WAY: usize = 20 << 20;
 
 /// What an update or a delete compares of the row that it finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
