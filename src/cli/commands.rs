@@ -112,7 +112,7 @@ pub enum ConflictsAction {
         /// Only of these tables: 'shop.*,!shop.tmp_*'.
         #[arg(long, value_name = "PATTERNS")]
         table: Option<String>,
-        /// Only of this kind: row_missing, row_exists, row_differs, unique_key, foreign_key, check_constraint, type, skipped.
+        /// Only of this kind: row_missing, row_exists, row_differs, unique_key, foreign_key, check_constraint, type, skipped, repaired.
         #[arg(long, value_name = "KIND")]
         kind: Option<String>,
         /// Only from then on: 2026-03-01T12:00:00Z, or a duration back from now, e.g. 2h.

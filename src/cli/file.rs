@@ -76,9 +76,11 @@ impl Options {
                 stall_after,
                 log_format,
             ],
-            others: [json, kafka, on_conflict]
+            others: [json, repair, dry_run, kafka, on_conflict]
         );
         self.json |= json;
+        self.repair |= repair;
+        self.dry_run |= dry_run;
         // The last one of a name wins.
         self.kafka.splice(0..0, kafka);
         self.on_conflict.splice(0..0, on_conflict);

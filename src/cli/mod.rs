@@ -139,6 +139,14 @@ pub struct Options {
     /// For diff: a file that keeps what was compared and found; an interrupted comparison goes on with it.
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
+    /// For diff: bring the target's rows that differ in line with the source's; what is overwritten or deleted is journaled.
+    #[arg(long)]
+    #[serde(default)]
+    pub repair: bool,
+    /// With --repair: do it all, say what became of each row, and take it back.
+    #[arg(long)]
+    #[serde(default)]
+    pub dry_run: bool,
     /// Output of tail.
     #[arg(long, value_enum)]
     pub format: Option<Format>,

@@ -97,12 +97,12 @@ fn tables(patterns: Option<&str>) -> Result<Option<TableFilter>, Failure> {
 }
 
 fn known(kind: &str) -> Result<String, Failure> {
-    if kind == "skipped" || ConflictKind::from_name(kind).is_some() {
+    if matches!(kind, "skipped" | "repaired") || ConflictKind::from_name(kind).is_some() {
         return Ok(kind.to_owned());
     }
     let kinds = ConflictKind::ALL.map(ConflictKind::name).join(", ");
     Err(Failure::usage(format!(
-        "--kind {kind}: the kinds are {kinds} and skipped"
+        "--kind {kind}: the kinds are {kinds}, skipped and repaired"
     )))
 }
 
@@ -213,6 +213,6 @@ mod tests {
         assert_eq!(since_us("1970-01-01 00:00:01.5").ok(), Some(1_500_000));
         assert!(since_us("2h").is_ok_and(|us| us > 1_700_000_000_000_000));
         assert!(since_us("yesterday").is_err());
-        assert!(known("unique_key").is_ok() && known("skipped").is_ok() && known("x").is_err());
+        assert!(known("unique_key").is_ok() && known("repaired").is_ok() && known("x").is_err());
     }
 }

@@ -1,20 +1,22 @@
 //! `diff`: compares a target with its source while traffic flows.
 
+mod source;
 mod state;
 
 use std::{
     io::{self, Write},
     process::ExitCode,
+    sync::Arc,
 };
 
-use binferry_apply::diff::{self, Event, Finding, ShownKey, Summary};
+use binferry_apply::diff::{self, Event, Finding, Repair, Repaired, ShownKey, Summary};
 use binferry_schemas::source::SourceAddress;
 use indicatif::MultiProgress;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use self::state::State;
+use self::{source::Source, state::State};
 use crate::{
     cli::Options,
     failure::{Failure, NO},
@@ -24,13 +26,24 @@ use crate::{
 
 /// Findings and ranges that wait to be told.
 const WAITING: usize = 256;
+/// In documents.
+const NOT_REPAIRED: &str = "not_repaired";
 
-/// 0 when nothing differs, 1 when something does, or when it is not known of some rows.
+/// 0 when nothing differs, or all that did is repaired; 1 when something does, or when it is not known of some rows.
 pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
     let SourceAddress::Server(source) = options.source()? else {
         return Err(Failure::usage(
             "--source names binlog files, and diff compares two servers",
         ));
+    };
+    let repair = match (options.repair, options.dry_run) {
+        (false, true) => return Err(Failure::usage("--dry-run goes with --repair")),
+        (false, false) => None,
+        (true, dry_run) => Some(Repair {
+            rows: Arc::new(Source(source.clone())),
+            dry_run,
+            triggers: options.allow_triggers()?,
+        }),
     };
     let mut wanted = diff::Options {
         source,
@@ -41,6 +54,7 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
         settle: options.settle()?,
         patience: options.retry_for()?,
         done: Vec::new(),
+        repair,
     };
     let cancel = stop::on_signal()?;
     if !diff::has_stream(&wanted.target, &options.stream()).await? {
@@ -58,6 +72,8 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
     let mut told = Told {
         out: io::stdout().lock(),
         json: options.json,
+        repairs: options.repair,
+        dry_run: options.dry_run,
         before: Summary::default(),
         state: None,
     };
@@ -85,8 +101,13 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
     shown.end();
     summary.differences += told.before.differences;
     summary.not_settled += told.before.not_settled;
+    summary.repaired += told.before.repaired;
     told.end(&summary)?;
-    Ok(match summary.differences + summary.not_settled {
+    let left = match options.dry_run {
+        true => summary.differences,
+        false => summary.differences - summary.repaired,
+    };
+    Ok(match left + summary.not_settled {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::from(NO),
     })
@@ -96,6 +117,8 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
 struct Told<'a> {
     out: io::StdoutLock<'a>,
     json: bool,
+    repairs: bool,
+    dry_run: bool,
     /// What an interrupted comparison has found.
     before: Summary,
     state: Option<State>,
@@ -114,10 +137,18 @@ impl Told<'_> {
                     state.put_done(&done)?;
                 }
             }
-            Event::Found(finding) => {
-                let document = document(&finding);
+            Event::Found(finding, repaired) => {
+                let mut document = document(&finding);
+                let mut line = line(&finding);
+                if let Some(repaired) = &repaired {
+                    line.push_str(&format!(": {}", made_of_it(repaired, self.dry_run)));
+                    document["repair"] = json!(repaired.name());
+                    if let Repaired::Not(reason) = repaired {
+                        document["reason"] = json!(reason);
+                    }
+                }
                 if let Some(state) = &mut self.state
-                    && !state.put_found(&document, &line(&finding))?
+                    && !state.put_found(&document, &line)?
                 {
                     // Told when the comparison went on.
                     return Ok(());
@@ -125,7 +156,7 @@ impl Told<'_> {
                 shown.found();
                 match self.json {
                     true => self.print(&document.to_string())?,
-                    false => self.print(&line(&finding))?,
+                    false => self.print(&line)?,
                 }
             }
         }
@@ -139,6 +170,8 @@ impl Told<'_> {
             Some("not_settled") => self.before.not_settled += 1,
             _ => self.before.differences += 1,
         }
+        let repair = found.document["repair"].as_str();
+        self.before.repaired += u64::from(repair.is_some_and(|made| made != NOT_REPAIRED));
         match self.json {
             true => self.print(&found.document.to_string()),
             false => self.print(&found.line),
@@ -147,17 +180,25 @@ impl Told<'_> {
 
     fn end(&mut self, summary: &Summary) -> Result<(), Failure> {
         if self.json {
-            let document = json!({
+            let mut document = json!({
                 "kind": "summary",
                 "tables": summary.tables,
                 "rows": summary.rows,
                 "differences": summary.differences,
                 "not_settled": summary.not_settled,
             });
+            if self.repairs {
+                document["repaired"] = json!(summary.repaired);
+            }
             return self.print(&document.to_string());
         }
+        let repaired = match (self.repairs, self.dry_run) {
+            (false, _) => String::new(),
+            (true, false) => format!(", {} of them repaired", summary.repaired),
+            (true, true) => format!(", {} of them could be repaired", summary.repaired),
+        };
         eprintln!(
-            "{} tables, {} rows compared: {} differences, {} rows not settled",
+            "{} tables, {} rows compared: {} differences{repaired}, {} rows not settled",
             summary.tables, summary.rows, summary.differences, summary.not_settled
         );
         Ok(())
@@ -166,6 +207,15 @@ impl Told<'_> {
     fn print(&mut self, text: &str) -> Result<(), Failure> {
         let printed = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
         printed.map_err(|error| Failure::usage(format!("stdout: {error}")))
+    }
+}
+
+/// For people.
+fn made_of_it(repaired: &Repaired, dry_run: bool) -> String {
+    match (repaired, dry_run) {
+        (Repaired::Done(outcome), false) => outcome.name().to_owned(),
+        (Repaired::Done(outcome), true) => format!("would be {}", outcome.name()),
+        (Repaired::Not(reason), _) => format!("not repaired: {reason}"),
     }
 }
 

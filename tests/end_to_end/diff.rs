@@ -2,6 +2,7 @@
 
 mod across;
 mod planted;
+mod repair;
 mod traffic;
 mod unusual;
 
@@ -32,6 +33,18 @@ pub fn command(source: &MySql, target: &MySql, database: &str) -> std::process::
 
 /// What it finds, without the summary; and its exit code fits that.
 pub fn found(command: &mut std::process::Command) -> Result<Vec<Value>> {
+    let (found, summary, code) = answer(command)?;
+    let differing = found.iter().filter(|line| line["kind"] != "note").count();
+    let expected = i32::from(differing > 0);
+    ensure!(
+        code == Some(expected),
+        "exit {code:?} with {differing} differences: {summary}"
+    );
+    Ok(found)
+}
+
+/// What it finds, the summary, and its exit code.
+pub fn answer(command: &mut std::process::Command) -> Result<(Vec<Value>, Value, Option<i32>)> {
     let output = output(command)?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(!said.contains(PASSWORD), "shows the password: {said}");
@@ -43,14 +56,7 @@ pub fn found(command: &mut std::process::Command) -> Result<Vec<Value>> {
         .split_last()
         .with_context(|| format!("says nothing: {said}"))?;
     ensure!(summary["kind"] == "summary", "ends with {summary}: {said}");
-    let differing = found.iter().filter(|line| line["kind"] != "note").count();
-    let code = i32::from(differing > 0);
-    ensure!(
-        output.status.code() == Some(code),
-        "exit {:?} with {differing} differences: {said}",
-        output.status.code()
-    );
-    Ok(found.to_vec())
+    Ok((found.to_vec(), summary.clone(), output.status.code()))
 }
 
 /// `table kind key columns` of each that is a difference, sorted.

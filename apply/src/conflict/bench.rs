@@ -33,6 +33,8 @@ pub(super) struct Bench<'a> {
     /// Of the tables that had conflicts in this transaction. It holds their definitions, so they cannot change meanwhile.
     pub(super) details: HashMap<TableName, Arc<Details>>,
     pub(super) journaled: Tally,
+    /// False where nothing is to be committed.
+    pub(super) journal: bool,
 }
 
 /// The server's answer to a change.

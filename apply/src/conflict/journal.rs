@@ -52,6 +52,8 @@ pub enum Subject {
     Conflict(ConflictKind, Policy),
     /// `binferry skip`.
     Skipped,
+    /// `binferry diff --repair`.
+    Repaired,
 }
 
 /// What became of the target.
@@ -130,6 +132,7 @@ fn put_row(out: &mut Vec<u8>, stream: &str, log: Uuid, entry: &Entry) {
     let (kind, policy) = match entry.subject {
         Subject::Conflict(kind, policy) => (kind.name(), policy.name()),
         Subject::Skipped => ("skipped", "skip"),
+        Subject::Repaired => ("repaired", "repair"),
     };
     // The rows of a copy have none.
     let gtid = (entry.place.gtid).map_or_else(String::new, |gtid| gtid.to_string());

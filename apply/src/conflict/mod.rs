@@ -2,7 +2,8 @@
 //!
 //! Comes into play when the changes of one transaction go row by row, because their statements found other rows than they must, or were
 //! refused. In the order of the flow: `bench` tries a change, `find` says what is wrong (`kind` names it), with a look at the target's
-//! rows (`way`, `found`); `policy` says who wins, `resolve` acts on it, and `journal` keeps both sides.
+//! rows (`way`, `found`); `policy` says who wins, `resolve` acts on it, and `journal` keeps both sides. `mend` is for rows of which a
+//! comparison has found that they differ.
 //!
 //! - All of it happens inside the target transaction of the changes: the decision, its effect, its journal rows and the progress row are
 //!   committed together or not at all. So a crash, a lost answer or a takeover neither repeats a decision nor journals it twice.
@@ -16,10 +17,12 @@ mod find;
 mod found;
 pub mod journal;
 mod kind;
+mod mend;
 mod policy;
 mod resolve;
 mod way;
 
+pub(crate) use self::mend::{Mend, Mender, reason};
 pub use self::{
     journal::{Journaled, Wanted, count, read},
     kind::{Conflict, ConflictKind, Tally},

@@ -114,6 +114,20 @@ impl Policies {
         Ok(Self(rules.collect::<Result<_, _>>()?))
     }
 
+    /// The source's row wins, but for one that holds the value of a unique key when `unique` is false.
+    pub fn source_wins(unique: bool) -> Self {
+        let rule = |kinds, policy| Rule {
+            tables: TableFilter::default(),
+            kinds,
+            policy,
+        };
+        let mut rules = vec![rule(Vec::new(), Policy::SourceWins)];
+        if !unique {
+            rules.push(rule(vec![ConflictKind::UniqueKey], Policy::Stop));
+        }
+        Self(rules)
+    }
+
     pub fn of(&self, table: &TableName, kind: ConflictKind) -> Policy {
         let rule = self.0.iter().rev().find(|rule| rule.fits(table, kind));
         rule.map_or(Policy::Stop, |rule| rule.policy)

@@ -2,7 +2,7 @@
 
 use binferry_schemas::fault::{Fault, Kind};
 
-use super::Side;
+use super::{Side, repair::SourceFault};
 use crate::error::ApplyError;
 
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,8 @@ pub enum DiffError {
     },
     #[error("no table of either server matches --tables, of those that the users may see")]
     NoTables,
+    #[error("source: {0}")]
+    Rows(SourceFault),
 }
 
 /// No database, no table, no column, no index, or a definition that is newer than a snapshot.
@@ -45,7 +47,7 @@ impl DiffError {
         match self {
             Self::Redefined { .. } => true,
             Self::Server { source, .. } => matches!(&**source, ApplyError::Lost { .. }),
-            Self::NoTables => false,
+            Self::NoTables | Self::Rows(_) => false,
         }
     }
 }
@@ -55,6 +57,7 @@ impl Fault for DiffError {
         match self {
             Self::Server { source, .. } | Self::Redefined { source, .. } => source.kind(),
             Self::NoTables => Kind::Configuration,
+            Self::Rows(source) => source.kind(),
         }
     }
 
@@ -66,6 +69,7 @@ impl Fault for DiffError {
                         .to_owned(),
                 );
             }
+            Self::Rows(source) => return source.hint(),
             Self::Redefined { .. } => {
                 return Some("compare again when the schema changes are done".to_owned());
             }
@@ -73,7 +77,7 @@ impl Fault for DiffError {
         };
         match (side, &**source) {
             (_, ApplyError::Privilege { .. }) => Some(format!(
-                "GRANT SELECT ON the tables TO the user of --{side}; at the target also SELECT ON binferry.*"
+                "GRANT SELECT ON the tables TO the user of --{side}; at the target also SELECT ON binferry.*; with --repair also INSERT, UPDATE, DELETE ON the tables and CREATE, INSERT, UPDATE, DELETE ON binferry.* there"
             )),
             (Side::Target, source) => source.hint(),
             (Side::Source, ApplyError::Login { .. }) => {

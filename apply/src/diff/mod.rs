@@ -6,12 +6,15 @@
 //!   by buckets of a hash.
 //! - [`settle`] looks at rows in question again, by their keys, and [`judge`] decides. No lag makes a difference out of equal rows.
 //!
-//! Memory is bounded by a small range's keys, or a bucket's, whatever a table's size. Nothing is written.
+//! - [`repair`] brings rows that differ in line, where that is wanted. Otherwise nothing is written.
+//!
+//! Memory is bounded by a small range's keys, or a bucket's, whatever a table's size.
 
 mod column;
 mod error;
 mod judge;
 mod pair;
+mod repair;
 mod report;
 mod server;
 mod settle;
@@ -25,7 +28,8 @@ use tokio::sync::mpsc;
 
 pub use self::{
     error::DiffError,
-    report::{Definition, Finding, ShownKey, Summary},
+    repair::{Repair, SourceFault, SourceRows, SourceTable},
+    report::{Definition, Finding, Repaired, ShownKey, Summary},
 };
 use crate::error::TableName;
 
@@ -89,6 +93,8 @@ pub struct Options {
     pub patience: Duration,
     /// Tables that need not be compared, and of others the key up to which they need not.
     pub done: Vec<Done>,
+    /// What differs is brought in line.
+    pub repair: Option<Repair>,
 }
 
 /// How far a table is compared.
@@ -101,7 +107,8 @@ pub struct Done {
 
 #[derive(Debug)]
 pub enum Event {
-    Found(Finding),
+    /// What differs, and what became of it where it was to be repaired.
+    Found(Finding, Option<Repaired>),
     /// Of one table at a time, in the order of its keys.
     Done(Done),
     /// A table begins, with the source's estimate of its rows.

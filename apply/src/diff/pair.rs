@@ -25,6 +25,8 @@ pub struct Pair {
     /// Both servers have bit functions over binary strings (MySQL).
     pub wide: bool,
     pub definitions: Vec<Definition>,
+    /// The target's.
+    pub there: TargetTable,
 }
 
 impl Pair {
@@ -108,6 +110,7 @@ impl Pair {
             ordered,
             wide,
             definitions,
+            there: tables.target.clone(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a comparison finds.
 
-use crate::error::TableName;
+use crate::{conflict::journal::Outcome, error::TableName};
 
 /// What two definitions of a table have against each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +102,24 @@ impl Finding {
     }
 }
 
+/// What a repair has made of a row that differs, or under `--dry-run` would make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repaired {
+    Done(Outcome),
+    /// Why not.
+    Not(String),
+}
+
+impl Repaired {
+    /// For machines.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Done(outcome) => outcome.name(),
+            Self::Not(_) => "not_repaired",
+        }
+    }
+}
+
 /// What it all came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -111,10 +129,13 @@ pub struct Summary {
     /// Definitions that differ, and rows.
     pub differences: u64,
     pub not_settled: u64,
+    /// Of the differences.
+    pub repaired: u64,
 }
 
 impl Summary {
-    pub fn add(&mut self, finding: &Finding) {
+    pub fn add(&mut self, finding: &Finding, repaired: Option<&Repaired>) {
+        self.repaired += u64::from(matches!(repaired, Some(Repaired::Done(_))));
         match finding {
             Finding::Definition { definition, .. } if !definition.is_difference() => {}
             Finding::NotSettled { .. } => self.not_settled += 1,

@@ -1,6 +1,6 @@
 //! A session with one of the two servers.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use binferry_schemas::{address::Address, filter::TableFilter, gtid::GtidSet};
 use mysql_async::{Row, Value, prelude::Queryable};
@@ -15,13 +15,14 @@ use crate::{
     connection::{self, Target, from_mysql},
     dialect::Dialect,
     error::{ApplyError, TableName},
-    progress,
+    progress::{self, TargetProgress},
     target::{catalog, table::TargetTable},
 };
 
 const DOING: &str = "comparing tables";
 /// While one server works, the session with the other may say nothing for long.
 const WAIT_TIMEOUT: u32 = 28_800;
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// SHA-256, or the number of equal rows.
 pub type Digest = [u8; 32];
@@ -50,7 +51,7 @@ impl Server {
         self.target.dialect
     }
 
-    fn fail(&self, error: mysql_async::Error) -> DiffError {
+    pub fn fail(&self, error: mysql_async::Error) -> DiffError {
         DiffError::of(self.side, from_mysql(error, DOING))
     }
 
@@ -66,13 +67,34 @@ impl Server {
         self.run("START TRANSACTION WITH CONSISTENT SNAPSHOT").await
     }
 
+    /// Ends with COMMIT or ROLLBACK. What it has locked stays as it is, and where it has found no row none comes.
+    pub async fn begin_locking(&mut self) -> Result<(), DiffError> {
+        self.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            .await?;
+        self.run("START TRANSACTION").await
+    }
+
+    pub async fn end(self) {
+        // It ends either way.
+        let _ = tokio::time::timeout(GOODBYE, self.target.conn.disconnect()).await;
+    }
+
+    pub fn connection(&mut self) -> &mut Target {
+        &mut self.target
+    }
+
     async fn query(&mut self, sql: String) -> Result<Vec<Row>, DiffError> {
         let rows = self.target.conn.query(sql).await;
         rows.map_err(|error| self.fail(error))
     }
 
+    /// Does the query find a row?
+    pub async fn finds(&mut self, sql: String) -> Result<bool, DiffError> {
+        Ok(!self.query(sql).await?.is_empty())
+    }
+
     /// A defect of ours: the catalog and the rows do not fit each other.
-    fn odd(&self) -> DiffError {
+    pub fn odd(&self) -> DiffError {
         DiffError::Server {
             side: self.side,
             source: Box::new(ApplyError::Defect(
@@ -136,10 +158,15 @@ impl Server {
         text.parse().map_err(|_| self.odd())
     }
 
+    /// How far the stream has come here; `None`: nothing has been applied by it.
+    pub async fn progress(&mut self, stream: &str) -> Result<Option<TargetProgress>, DiffError> {
+        let found = progress::read(&mut self.target.conn, stream).await;
+        found.map_err(|error| DiffError::of(self.side, error))
+    }
+
     /// What the stream has applied here; `None`: nothing has been applied by it.
     pub async fn applied(&mut self, stream: &str) -> Result<Option<GtidSet>, DiffError> {
-        let found = progress::read(&mut self.target.conn, stream).await;
-        let found = found.map_err(|error| DiffError::of(self.side, error))?;
+        let found = self.progress(stream).await?;
         Ok(found.map(|found| found.state.set))
     }
 
@@ -208,12 +235,30 @@ impl Server {
         pair: &Pair,
         keys: &[Key],
     ) -> Result<Vec<Option<Digest>>, DiffError> {
+        self.look_as(pair, keys, "").await
+    }
+
+    /// The same, and locks them, and the places where rows with these keys would be; without a key, the whole table.
+    pub async fn lock(
+        &mut self,
+        pair: &Pair,
+        keys: &[Key],
+    ) -> Result<Vec<Option<Digest>>, DiffError> {
+        self.look_as(pair, keys, " FOR UPDATE").await
+    }
+
+    async fn look_as(
+        &mut self,
+        pair: &Pair,
+        keys: &[Key],
+        lock: &str,
+    ) -> Result<Vec<Option<Digest>>, DiffError> {
         let sql = match pair.key.is_empty() {
             true => Some(sql::counts(pair, self.side, keys)),
             false => sql::rows(pair, self.side, keys),
         };
         let sql = sql.ok_or_else(|| self.odd())?;
-        let found = self.digests(pair, sql).await?;
+        let found = self.digests(pair, sql + lock).await?;
         Ok(keys.iter().map(|key| found.get(key).copied()).collect())
     }
 

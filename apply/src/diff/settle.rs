@@ -74,7 +74,7 @@ pub async fn settle(
         .collect())
 }
 
-async fn source(server: &mut Server, pair: &Pair, keys: &[Key]) -> Result<Look, DiffError> {
+pub async fn source(server: &mut Server, pair: &Pair, keys: &[Key]) -> Result<Look, DiffError> {
     Ok(Look {
         before: server.executed().await?,
         rows: server.look(pair, keys).await?,

@@ -12,7 +12,8 @@ use super::{
     Both, Done, Event, Options, Side,
     error::DiffError,
     pair::Pair,
-    report::{Definition, Finding, ShownKey, Summary},
+    repair::{self, Differing},
+    report::{Definition, Finding, Repaired, ShownKey, Summary},
     server::{self, Digest, Server},
     settle::{self, Settled},
     sql::{Key, Range},
@@ -68,8 +69,8 @@ impl<'a> Walk<'a> {
 
     /// Who listens has gone: what is told no more need not be found any more either, and the sender's owner has the error.
     async fn tell(&mut self, event: Event) {
-        if let Event::Found(finding) = &event {
-            self.summary.add(finding);
+        if let Event::Found(finding, repaired) = &event {
+            self.summary.add(finding, repaired.as_ref());
         }
         let _ = self.events.send(event).await;
     }
@@ -92,6 +93,17 @@ impl<'a> Walk<'a> {
         names.dedup();
         if names.is_empty() {
             return Err(DiffError::NoTables);
+        }
+        if let Some(repair) = &self.options.repair {
+            let server = &mut self.workers[0].target;
+            let mut tables = Vec::new();
+            for name in &names {
+                if let Some(table) = server.table(name).await?.filter(|table| !table.view) {
+                    tables.push((name.clone(), table));
+                }
+            }
+            repair::prepare(server, &tables, repair).await?;
+            repair::children_first(&mut names, &tables);
         }
         for name in names {
             let done = self.options.done.iter().find(|done| done.table == name);
@@ -122,8 +134,8 @@ impl<'a> Walk<'a> {
                 Ok(definitions) => {
                     for definition in definitions {
                         let table = name.clone();
-                        self.tell(Event::Found(Finding::Definition { table, definition }))
-                            .await;
+                        let finding = Finding::Definition { table, definition };
+                        self.tell(Event::Found(finding, None)).await;
                     }
                     self.summary.tables += 1;
                     self.tell(Event::Done(Done {
@@ -238,6 +250,7 @@ impl<'a> Walk<'a> {
             self.summary.rows += count.rows;
             self.summary.differences += count.differences;
             self.summary.not_settled += count.not_settled;
+            self.summary.repaired += count.repaired;
         }
         Ok(())
     }
@@ -405,15 +418,69 @@ impl Shared<'_> {
         summary: &mut Summary,
     ) -> Result<(), DiffError> {
         for keys in questions.chunks(settle::TOGETHER) {
-            let settled = settle::settle(servers, self.pair, keys, self.options).await?;
-            for (key, settled) in keys.iter().zip(settled) {
-                if let Some(finding) = self.finding(key, settled) {
-                    summary.add(&finding);
-                    let _ = self.events.send(Event::Found(finding)).await;
-                }
-            }
+            self.settle_some(servers, keys.to_vec(), summary).await?;
         }
         Ok(())
+    }
+
+    async fn settle_some(
+        &self,
+        servers: &mut Both<Server>,
+        mut keys: Vec<Key>,
+        summary: &mut Summary,
+    ) -> Result<(), DiffError> {
+        let until = Instant::now() + self.options.settle;
+        let mut attempt = 0;
+        while !keys.is_empty() {
+            let settled = settle::settle(servers, self.pair, &keys, self.options).await?;
+            let found = std::mem::take(&mut keys).into_iter().zip(settled);
+            let (differing, others): (Vec<_>, Vec<_>) =
+                found.partition(|(_, settled)| matches!(settled, Settled::Differs { .. }));
+            for (key, settled) in others {
+                self.tell(&key, settled, None, summary).await;
+            }
+            let mended = match &self.options.repair {
+                Some(repair) if !differing.is_empty() => {
+                    let rows: Vec<Differing> = differing.iter().filter_map(in_question).collect();
+                    let (pair, hold) = (self.pair, repair::hold(attempt));
+                    repair::mend(servers, pair, &rows, self.options, repair, hold)
+                        .await?
+                        .into_iter()
+                        .map(Some)
+                        .collect()
+                }
+                _ => vec![None; differing.len()],
+            };
+            let late = Instant::now() >= until;
+            for ((key, settled), mended) in differing.into_iter().zip(mended) {
+                match mended {
+                    Some(None) if !late => keys.push(key),
+                    Some(None) => {
+                        let reason =
+                            "it changed whenever it was to be, or the stream is too far behind";
+                        let repaired = Some(Repaired::Not(reason.to_owned()));
+                        self.tell(&key, settled, repaired, summary).await;
+                    }
+                    Some(repaired) => self.tell(&key, settled, repaired, summary).await,
+                    None => self.tell(&key, settled, None, summary).await,
+                }
+            }
+            attempt += 1;
+        }
+        Ok(())
+    }
+
+    async fn tell(
+        &self,
+        key: &Key,
+        settled: Settled,
+        repaired: Option<Repaired>,
+        summary: &mut Summary,
+    ) {
+        if let Some(finding) = self.finding(key, settled) {
+            summary.add(&finding, repaired.as_ref());
+            let _ = self.events.send(Event::Found(finding, repaired)).await;
+        }
     }
 
     fn finding(&self, key: &Key, settled: Settled) -> Option<Finding> {
@@ -448,6 +515,17 @@ impl Shared<'_> {
         (self.pair.key.iter().zip(key))
             .map(|(part, value)| (part.name.clone(), part.shown(value)))
             .collect()
+    }
+}
+
+fn in_question((key, settled): &(Key, Settled)) -> Option<Differing> {
+    match settled {
+        Settled::Differs { source, target, .. } => Some(Differing {
+            key: key.clone(),
+            source: *source,
+            target: *target,
+        }),
+        Settled::Equal | Settled::Open => None,
     }
 }
 

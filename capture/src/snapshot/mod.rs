@@ -14,6 +14,7 @@ mod keys;
 mod ranges;
 mod reader;
 pub mod request;
+pub mod single;
 mod sql;
 mod table;
 mod window;

@@ -372,7 +372,8 @@ fn push(
     }
 }
 
-async fn connect(address: &Address, server_uuid: Uuid) -> Result<Connection, CaptureError> {
+/// A connection in which what a SELECT gives means the same as on every other.
+pub(super) async fn session(address: &Address) -> Result<Connection, CaptureError> {
     let mut connection = Connection::open(address).await?;
     let session = format!("{SESSION}, group_concat_max_len = {LIST_MAX}");
     connection.query(&session).await?;
@@ -381,6 +382,11 @@ async fn connect(address: &Address, server_uuid: Uuid) -> Result<Connection, Cap
         Err(CaptureError::Permanent(Permanent::Refused { error, .. })) if error.code == 1193 => {}
         other => drop(other?),
     }
+    Ok(connection)
+}
+
+async fn connect(address: &Address, server_uuid: Uuid) -> Result<Connection, CaptureError> {
+    let mut connection = session(address).await?;
     // Behind one address may be several servers.
     let uuid = connection
         .query("SELECT @@GLOBAL.server_uuid")

@@ -30,6 +30,29 @@ fn hex(bytes: &[u8]) -> String {
     out
 }
 
+/// All rows of the table, which is called `t`.
+fn select_all(schema: &RowSchema) -> String {
+    let columns: Vec<String> = schema
+        .columns
+        .iter()
+        .map(|column| expression(column, &format!("t.{}", quoted(&column.name))))
+        .collect();
+    format!(
+        "SELECT {} FROM {}.{} AS t",
+        columns.join(", "),
+        quoted(&schema.database),
+        quoted(&schema.table)
+    )
+}
+
+/// One of the rows that meet a condition.
+pub(super) fn select_one(definition: &Definition, condition: &str) -> String {
+    format!(
+        "{} WHERE {condition} LIMIT 1",
+        select_all(&definition.schema)
+    )
+}
+
 /// Reads rows behind a key, in the key's order: at most `limit`. Without a key: all, in any order.
 pub(super) fn select(
     definition: &Definition,
@@ -37,17 +60,7 @@ pub(super) fn select(
     limit: u64,
 ) -> Option<String> {
     let schema = &definition.schema;
-    let columns: Vec<String> = schema
-        .columns
-        .iter()
-        .map(|column| expression(column, &format!("t.{}", quoted(&column.name))))
-        .collect();
-    let mut sql = format!(
-        "SELECT {} FROM {}.{} AS t",
-        columns.join(", "),
-        quoted(&schema.database),
-        quoted(&schema.table)
-    );
+    let mut sql = select_all(schema);
     if definition.key.columns.is_empty() {
         return Some(sql);
     }

@@ -27,6 +27,9 @@ struct Head {
     source: String,
     target: String,
     tables: String,
+    /// A comparison that only looks has not repaired what it is done with.
+    #[serde(default)]
+    repair: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,6 +68,7 @@ impl State {
             source: wanted.source.to_string(),
             target: wanted.target.to_string(),
             tables: wanted.filter.to_string(),
+            repair: (wanted.repair.as_ref()).is_some_and(|repair| !repair.dry_run),
         };
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
@@ -78,7 +82,7 @@ impl State {
         let begins = match lines.next() {
             None => true,
             Some(first) => {
-                let other = "it is of another comparison: give another file, or remove it";
+                let other = "it is of another comparison, or one with or without --repair: give another file, or remove it";
                 let there: Head =
                     serde_json::from_str(first).map_err(|_| fail(other.to_owned()))?;
                 if there != head {

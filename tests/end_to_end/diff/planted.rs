@@ -5,7 +5,7 @@ use binferry_servers::{database, pair};
 
 use super::{command, found, readers, told};
 
-const TABLES: &str = "
+pub const TABLES: &str = "
 CREATE TABLE kinds (id INT PRIMARY KEY, n BIGINT, s VARCHAR(20), c CHAR(20), t TEXT, b BLOB, d DOUBLE, f FLOAT, x DECIMAL(20,6),
   at DATETIME(6), day DATE, j JSON, e ENUM('a','b','') , z SET('p','q'), bits BIT(9), l VARCHAR(20) CHARACTER SET latin1);
 CREATE TABLE composite (a VARCHAR(20) NOT NULL, b INT UNSIGNED NOT NULL, c VARBINARY(9) NOT NULL, v INT, PRIMARY KEY (a, b, c));
@@ -15,7 +15,7 @@ CREATE TABLE empty_one (id INT PRIMARY KEY);
 const ROW: &str = "(1, 'a', 'a', 'text', 'bytes', 1.1, 1.1, 1.5, '2020-02-03 04:05:06.000007', '2020-02-03', JSON_OBJECT('k', 1), 'a', 'p', b'101', 'ä')";
 
 /// The table's rows from 1 to 40, each with the same values; what is planted differs in the row of its number.
-fn rows() -> String {
+pub fn rows() -> String {
     let rows: Vec<String> = (1..=40).map(|id| format!("({id}, {}", &ROW[1..])).collect();
     format!(
         "INSERT INTO kinds VALUES {};
@@ -26,7 +26,7 @@ fn rows() -> String {
 }
 
 /// What is done to the target, and what is told of it.
-const PLANTED: [(&str, &str); 25] = [
+pub const PLANTED: [(&str, &str); 25] = [
     ("DELETE FROM kinds WHERE id = 1", "kinds missing 1"),
     ("INSERT INTO kinds (id) VALUES (1000)", "kinds extra 1000"),
     (
