@@ -1,7 +1,7 @@
 # Everything a newcomer needs: `make demo` and `make test`. See CONTRIBUTING.md.
 CARGO ?= cargo
 
-.PHONY: demo test bench soak histories groupings fuzz lint strangers compose preflight preflight-kafka
+.PHONY: demo test bench soak histories groupings comparisons fuzz lint strangers compose preflight preflight-kafka
 
 demo: preflight ## a source, a target, a mixed load, kills; then the proof that both are equal
 	$(CARGO) build --release --locked -p binferry -p binferry-demo
@@ -26,6 +26,10 @@ histories: preflight ## HISTORIES=50 random ones of schema changes and rows, of 
 groupings: preflight ## histories of rows whose order matters, applied by one worker and by many that are killed, for MINUTES=60. SEED=N again
 	BINFERRY_GROUPINGS=$(or $(MINUTES),60) $(if $(SEED),BINFERRY_SEED=$(SEED)) \
 	 $(CARGO) test --release --locked -p binferry --test end_to_end groupings:: -- --nocapture
+
+comparisons: preflight ## ROUNDS=1000 of comparing under a load: nothing may be found that is not there
+	BINFERRY_COMPARISONS=$(or $(ROUNDS),1000) \
+	 $(CARGO) test --release --locked -p binferry --test end_to_end diff::traffic:: -- --nocapture
 
 fuzz: preflight ## libFuzzer on every decoder, SECONDS=900 each; TARGETS="packet event"
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "missing: cargo-fuzz. cargo install --locked cargo-fuzz" >&2; exit 1; }

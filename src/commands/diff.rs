@@ -4,6 +4,7 @@ mod source;
 mod state;
 
 use std::{
+    collections::HashSet,
     io::{self, Write},
     process::ExitCode,
     sync::Arc,
@@ -76,6 +77,8 @@ pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Fa
         dry_run: options.dry_run,
         before: Summary::default(),
         state: None,
+        table: String::new(),
+        told: HashSet::new(),
     };
     if let Some(path) = &options.state {
         let (state, found) = State::open(path, &wanted)?;
@@ -122,6 +125,9 @@ struct Told<'a> {
     /// What an interrupted comparison has found.
     before: Summary,
     state: Option<State>,
+    table: String,
+    /// Of this table.
+    told: HashSet<String>,
 }
 
 impl Told<'_> {
@@ -130,7 +136,14 @@ impl Told<'_> {
             Event::Table {
                 name,
                 estimated_rows,
-            } => shown.table(&name.to_string(), estimated_rows),
+            } => {
+                let name = name.to_string();
+                if self.table != name {
+                    self.told.clear();
+                }
+                shown.table(&name, estimated_rows);
+                self.table = name;
+            }
             Event::Rows(rows) => shown.rows(rows),
             Event::Done(done) => {
                 if let Some(state) = &mut self.state {
@@ -147,10 +160,13 @@ impl Told<'_> {
                         document["reason"] = json!(reason);
                     }
                 }
+                // A table may have begun anew, and a comparison gone on with what it had told before.
+                if !self.told.insert(line.clone()) {
+                    return Ok(());
+                }
                 if let Some(state) = &mut self.state
                     && !state.put_found(&document, &line)?
                 {
-                    // Told when the comparison went on.
                     return Ok(());
                 }
                 shown.found();
