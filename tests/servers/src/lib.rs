@@ -73,7 +73,7 @@ mod web;
 pub use error::{Error, FailedWay, Result};
 pub use kafka::{Builder as KafkaBuilder, Kafka, kafka};
 pub use keeper::{peak_memory, spawn};
-pub use mysql::{Builder, MySql, Release, mydumper, sysbench};
+pub use mysql::{Builder, MySql, Release, mydumper, pt_table_checksum, sysbench};
 pub use prometheus::{Prometheus, promtool};
 pub use proxy::{Catch, CommitFault, Proxy};
 pub use query::TextRow;

@@ -7,13 +7,16 @@ use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, Result};
 
-/// Needed by maintainer scripts, services and clustering only, which are never run here.
-const NOT_NEEDED: [&str; 20] = [
+/// Needed by maintainer scripts, services, clustering and debugging only, which are never run here; unless it is asked for by name.
+const NOT_NEEDED: [&str; 23] = [
     "adduser",
     "debconf",
     "debianutils",
+    "dpkg",
+    "fdisk",
     "galera-4",
     "gawk",
+    "gdb",
     "init-system-helpers",
     "iproute2",
     "libconfig-inifiles-perl",
@@ -75,7 +78,7 @@ impl Index {
         let mut queue: std::collections::VecDeque<(&str, &str)> =
             wanted.iter().map(|name| (*name, "(the request)")).collect();
         while let Some((name, by)) = queue.pop_front() {
-            if NOT_NEEDED.contains(&name) {
+            if NOT_NEEDED.contains(&name) && !wanted.contains(&name) {
                 continue;
             }
             let package = self
@@ -157,6 +160,18 @@ mod tests {
             closure(&["server"]).unwrap(),
             ["server", "libc6", "openssl3", "base-files"]
         );
+    }
+
+    #[test]
+    fn what_only_scripts_need_comes_when_asked_for() {
+        let text = "Package: a\nDepends: perl, perl-base\n\nPackage: perl\n\nPackage: perl-base\n";
+        let chosen = |wanted: &[&str]| -> Vec<String> {
+            let index = Index::parse(text);
+            let chosen = index.closure(wanted).unwrap();
+            chosen.iter().map(|package| package.name.clone()).collect()
+        };
+        assert_eq!(chosen(&["a"]), ["a"]);
+        assert_eq!(chosen(&["a", "perl"]), ["a", "perl"]);
     }
 
     #[test]

@@ -49,6 +49,22 @@ impl Root {
             .join("libmariadb3/plugin")
     }
 
+    /// Where the packages' perl looks for modules. It was built to look where they would be installed.
+    pub(crate) fn perl_modules(&self) -> Result<OsString> {
+        let machine = Path::new("usr/lib").join(Machine::TRIPLE);
+        let mut folders = Vec::new();
+        for parent in [
+            machine.join("perl5"),
+            machine.join("perl"),
+            "usr/share/perl".into(),
+        ] {
+            folders.extend(versions(&self.path.join(parent))?);
+        }
+        folders.push(self.path.join("usr/share/perl5"));
+        folders.push(self.path.join(machine).join("perl-base"));
+        std::env::join_paths(folders).map_err(|e| Error::system("name perl's folders", e))
+    }
+
     fn library_folders(&self) -> [PathBuf; 2] {
         ["usr/lib", "lib"].map(|folder| self.path.join(folder).join(Machine::TRIPLE))
     }
@@ -102,6 +118,16 @@ pub(crate) fn unpacked(name: &str, suite: &str, packages: &[&str]) -> Result<Roo
     let path = base.join(format!("{name}-{version}"));
     std::fs::rename(&temporary, &path).map_err(|e| Error::file("rename into place", &path, e))?;
     Ok(Root { path })
+}
+
+/// The folders in one that are named after versions.
+fn versions(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::file("list", folder, e))? {
+        let entry = entry.map_err(|e| Error::file("list", folder, e))?;
+        found.push(entry.path());
+    }
+    Ok(found)
 }
 
 fn newest(base: &Path, name: &str) -> Result<Option<PathBuf>> {

@@ -21,7 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use programs::{find, loaded};
-pub use programs::{mydumper, sysbench};
+pub use programs::{mydumper, pt_table_checksum, sysbench};
 pub use release::Release;
 
 use crate::error::{Error, Result};

@@ -211,6 +211,22 @@ pub fn mydumper(program: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// `pt-table-checksum`, for benchmarks: from the PATH, else from Debian's package, with a perl of its own, fetched when first asked for.
+pub fn pt_table_checksum() -> Result<Command> {
+    const PROGRAM: &str = "pt-table-checksum";
+    if let Some(path) = find(PROGRAM) {
+        return Ok(Command::new(path));
+    }
+    let packages = ["percona-toolkit", "perl", "libdbi-perl"];
+    let root = debian::unpacked("percona-toolkit", "sid", &packages)?;
+    let mut command = loaded(&root, "usr/bin/perl");
+    command
+        .arg(root.path().join("usr/bin").join(PROGRAM))
+        .env("PERL5LIB", root.perl_modules()?);
+    find_plugins(&mut command, &root);
+    Ok(command)
+}
+
 /// How the server wants to be logged in to is a plugin of a program's client library, which looks where it was not installed.
 fn find_plugins(command: &mut Command, root: &Root) {
     command.env("MARIADB_PLUGIN_DIR", root.client_plugins());
