@@ -21,7 +21,7 @@ use crate::{
 };
 
 const DATABASE: &str = "sbtest";
-const BUFFER_POOL: &str = "--innodb-buffer-pool-size=512M";
+pub const BUFFER_POOL: &str = "--innodb-buffer-pool-size=512M";
 const STREAM: &str = "bench";
 /// A replica that takes longer hangs.
 const LONGEST: u64 = 1_200;

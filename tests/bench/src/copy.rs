@@ -15,7 +15,7 @@ use tempfile::TempDir;
 pub use self::table::{DATABASE, fill, sysbench_rows};
 use self::{peers::Peer, table::tables};
 use crate::{
-    backlog::Durability,
+    backlog::{BUFFER_POOL, Durability},
     load::users,
     median,
     process::{self, Timed, timed, while_running},
@@ -225,7 +225,7 @@ pub fn url(server: &MySql) -> String {
 
 pub fn server(durability: Durability, args: &[&str]) -> Result<MySql> {
     let server = MySql::builder()
-        .arg("--innodb-buffer-pool-size=512M")
+        .arg(BUFFER_POOL)
         .args(durability.args())
         .args(args.iter().copied())
         .start()?;

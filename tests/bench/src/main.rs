@@ -3,7 +3,7 @@
 //! The load is sysbench's oltp_write_only, 4 tables of 100,000 rows, about a million row changes in all; what applies has others beside it
 //! (`backlog`). Absolute figures of a shared machine mean little; the ratios are what docs/benchmarks.md states.
 //!
-//! Arguments: the names of the parts to run (capture, decode, payload, apply, detection, scaling, scrape, latency, copy, copy-load, memory, payload-memory, kafka,
+//! Arguments: the names of the parts to run (capture, decode, payload, apply, detection, scaling, scrape, latency, copy, copy-load, diff, memory, payload-memory, kafka,
 //! kafka-latency, kafka-bytes, kafka-memory, sink), all of them without one; and options ([`settings::USAGE`]).
 
 mod apply;
@@ -14,6 +14,7 @@ mod copy_load;
 mod debezium;
 mod decode;
 mod detection;
+mod diff;
 mod kafka;
 mod latency;
 mod load;
@@ -96,6 +97,9 @@ fn main() -> Result<()> {
     }
     if wants("copy-load") {
         show(copy_load::run(&program, &settings)?);
+    }
+    if wants("diff") {
+        show(diff::run(&program, &settings)?);
     }
     if wants("memory") {
         figures.extend(memory::embedded(&program)?);

@@ -1,12 +1,13 @@
 //! A command timed as a whole, with what the kernel says of its memory and CPU.
 
 use std::{
+    io::{Read, Seek},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 
 pub const PASSWORD: &str = "bench";
 
@@ -37,11 +38,12 @@ pub fn binferry(program: &Path, command: &str) -> Command {
 
 /// Runs it to its end, which must be good.
 pub fn timed(command: &mut Command) -> Result<Timed> {
+    let mut said = tempfile::tempfile()?;
     let start = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(said.try_clone()?)
         .spawn()?;
     let (mut peak, mut cpu) = (0, 0.0);
     let status = loop {
@@ -55,11 +57,12 @@ pub fn timed(command: &mut Command) -> Result<Timed> {
         }
         std::thread::sleep(Duration::from_millis(2));
     };
-    ensure!(
-        status.success(),
-        "{:?} ended with {status}",
-        command.get_program()
-    );
+    if !status.success() {
+        let mut words = String::new();
+        said.rewind()?;
+        said.read_to_string(&mut words)?;
+        bail!("{:?} ended with {status}: {words}", command.get_program());
+    }
     Ok(Timed {
         seconds: start.elapsed().as_secs_f64(),
         cpu_seconds: cpu,

@@ -28,7 +28,7 @@ pub struct Settings {
     pub durability: Vec<Durability>,
     /// Whether target transactions keep the source's GTIDs, in `apply`.
     pub preserve: bool,
-    /// Of the copy.
+    /// Of the copy, or the comparison.
     pub rows: Option<u64>,
 }
 
