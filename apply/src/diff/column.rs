@@ -26,8 +26,10 @@ use crate::{
 pub struct Column {
     pub name: String,
     pub quoted: Both<String>,
-    /// What the row's digest is made of, as arguments of CONCAT_WS; NULL for NULL.
+    /// What the row's digest is made of; NULL for NULL.
     pub value: Both<String>,
+    /// Bytes of any length, which may hold a comma.
+    pub is_plain: bool,
     pub nullable: bool,
 }
 
@@ -161,11 +163,13 @@ pub fn column(tables: Both<&TargetTable>, columns: Both<&TargetColumn>) -> Colum
     let dialects = tables.map(|table| table.dialect);
     let value = |column: &TargetColumn, other: &TargetColumn| match normal(column, other, dialects)
     {
-        Normal::Short(value) => value,
-        // Whatever the text of a row looks like, it is that of one row only.
-        Normal::Plain(value) => format!("LENGTH({value}),{value}"),
+        Normal::Short(value) | Normal::Plain(value) => value,
         Normal::Made(value) => format!("SHA2({value},256)"),
     };
+    let is_plain = matches!(
+        normal(columns.source, columns.target, dialects),
+        Normal::Plain(_)
+    );
     Column {
         name: columns.source.name.clone(),
         quoted: columns.map(|column| quoted(&column.name)),
@@ -173,6 +177,7 @@ pub fn column(tables: Both<&TargetTable>, columns: Both<&TargetColumn>) -> Colum
             source: value(columns.source, columns.target),
             target: value(columns.target, columns.source),
         },
+        is_plain,
         nullable: columns.source.nullable || columns.target.nullable,
     }
 }

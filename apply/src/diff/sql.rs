@@ -1,9 +1,9 @@
 //! The statements of a comparison. All read, and none takes a lock.
 //!
-//! A row's text is unambiguous: which columns are NULL, then each value, with its length in front where it may hold a comma. Its digest is
-//! SHA-256 of that, and a set of rows has their number and the exclusive or of their digests: 256 bits between two MySQL servers, the first
-//! 64 bits where one is a MariaDB, whose bit functions take integers only. Rows without a key may be there twice, which cancels out in an
-//! exclusive or, so their digests' first 64 bits are added.
+//! A row's text is unambiguous: which columns are NULL, then the values that hold no comma, then the others, each but the last one with its
+//! length in front. Its digest is SHA-256 of that, and a set of rows has their number and the exclusive or of their digests: 256 bits between
+//! two MySQL servers, the first 64 bits where one is a MariaDB, whose bit functions take integers only. Rows without a key may be there
+//! twice, which cancels out in an exclusive or, so their digests' first 64 bits are added.
 
 use std::fmt::Write;
 
@@ -23,20 +23,30 @@ pub struct Range {
     pub upper: Option<Key>,
 }
 
+/// CONCAT is the faster one, and knows no NULL.
 fn text(pair: &Pair, side: Side) -> String {
-    let mut out = "CONCAT_WS(_binary','".to_owned();
     let nulls: Vec<String> = (pair.columns.iter())
         .filter(|column| column.nullable)
         .map(|column| format!("{} IS NULL", column.quoted.of(side)))
         .collect();
+    let mut parts = Vec::new();
     if !nulls.is_empty() {
-        let _ = write!(out, ",CONCAT({})", nulls.join(","));
+        parts.push(format!("CONCAT({})", nulls.join(",")));
     }
-    for column in &pair.columns {
-        let _ = write!(out, ",{}", column.value.of(side));
+    let (plain, others): (Vec<_>, Vec<_>) = pair.columns.iter().partition(|column| column.is_plain);
+    parts.extend(others.iter().map(|column| column.value.of(side).clone()));
+    for (at, column) in plain.iter().enumerate() {
+        let value = column.value.of(side);
+        // The last one ends with the text.
+        if at + 1 < plain.len() {
+            parts.push(format!("LENGTH({value})"));
+        }
+        parts.push(value.clone());
     }
-    out.push(')');
-    out
+    match nulls.is_empty() {
+        true => format!("CONCAT({})", parts.join(",_binary',',")),
+        false => format!("CONCAT_WS(_binary',',{})", parts.join(",")),
+    }
 }
 
 fn digest(pair: &Pair, side: Side) -> String {
