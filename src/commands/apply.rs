@@ -13,6 +13,7 @@ use crate::{
     cli::{Options, Place},
     failure::Failure,
     progress, stop,
+    watch::{board::APPLY, trouble},
 };
 
 pub async fn run(options: &Options, bars: &MultiProgress) -> Result<ExitCode, Failure> {
@@ -44,6 +45,7 @@ pub async fn apply_from(
 ) -> Result<(), Failure> {
     let (sender, receiver) = watch::channel(Progress::default());
     onlookers.board.put_log(&log);
+    let beside = Arc::clone(&log);
     let mut wanted = binferry_apply::Options::new(options.target()?, log);
     wanted.stream = options.stream();
     wanted.patience = options.retry_for()?;
@@ -55,13 +57,16 @@ pub async fn apply_from(
     wanted.triggers = options.allow_triggers()?;
     wanted.into = options.copy_into()?;
     let (meter, stream) = (Arc::clone(&wanted.meter), wanted.stream.clone());
-    (onlookers.board).put_apply(receiver.clone(), meter, stream);
-    progress::show_apply(onlookers.bars, receiver);
-    let applier = tokio::select! {
-        biased;
-        () = cancel.cancelled() => return Ok(()),
-        applier = Applier::connect(wanted) => applier?,
+    (onlookers.board).put_apply(receiver.clone(), meter, stream.clone());
+    progress::show_apply(onlookers.bars, receiver.clone());
+    let work = async {
+        let applier = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(()),
+            applier = Applier::connect(wanted) => applier?,
+        };
+        applier.run(until, cancel.clone(), sender).await?;
+        Ok(())
     };
-    applier.run(until, cancel.clone(), sender).await?;
-    Ok(())
+    trouble::kept(beside, (APPLY, &stream), receiver, work).await
 }

@@ -15,6 +15,7 @@ use crate::{
     cli::{Options, Place},
     failure::Failure,
     progress, stop,
+    watch::{board::CAPTURE, trouble},
 };
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -42,8 +43,9 @@ pub async fn capture_into(
     onlookers.board.put_log(&log);
     let (tables, source) = (Arc::clone(&options.tables), options.source.clone());
     (onlookers.board).put_capture(receiver.clone(), tables, source);
-    progress::show_capture(onlookers.bars, receiver);
-    Ok(stream::capture(options, log, cancel, &sender).await?)
+    progress::show_capture(onlookers.bars, receiver.clone());
+    let work = async { Ok(stream::capture(options, log.clone(), cancel, &sender).await?) };
+    trouble::kept(log.clone(), (CAPTURE, &options.site), receiver, work).await
 }
 
 /// `--until` as a set: `now` is what the source has executed now.

@@ -2,12 +2,14 @@
 //!
 //! The stages publish how far they are; a [`Board`] holds the ends of their channels, and `survey` asks beside them what they cannot tell:
 //! what the source has executed, and where the log ends. `health` judges. All of it runs on a thread of its own, so that it answers while
-//! a stage starts, waits, or keeps every other thread busy, and so that looking never holds a stage up.
+//! a stage starts, waits, or keeps every other thread busy, and so that looking never holds a stage up. `trouble` leaves a stage's last error
+//! beside the log, for who looks at that.
 
 pub mod board;
 pub mod health;
 pub mod manager;
 pub mod survey;
+pub mod trouble;
 
 use std::{future::Future, sync::Arc};
 

@@ -132,3 +132,60 @@ fn the_page_is_plain_in_a_file_and_watching_ends_with_ctrl_c() -> Result<()> {
     refused(&mut away, 4, &["newest", "problem  target: "])?;
     Ok(())
 }
+
+/// What a stage ended with is found beside the log, until it runs again.
+#[test]
+fn the_last_error_of_a_stage() -> Result<()> {
+    let pair = pair()?;
+    let database = pair.database("last_error")?;
+    for server in [&pair.source, &pair.target] {
+        server.sql(&format!(
+            "CREATE TABLE `{database}`.t (id INT PRIMARY KEY, v INT)"
+        ))?;
+    }
+    let pipeline = Pipeline::new(&pair.source, &pair.target, &database)?;
+    pipeline.catch_up()?;
+    pair.target
+        .sql(&format!("INSERT INTO `{database}`.t VALUES (1, 7)"))?;
+    pair.source
+        .sql(&format!("INSERT INTO `{database}`.t VALUES (1, 1)"))?;
+    refused(
+        pipeline.command("run").args(["--until", "now"]),
+        3,
+        &["conflict row_exists"],
+    )?;
+    let status = |json: bool| {
+        let mut status = pipeline.command("status");
+        if json {
+            status.arg("--json");
+        }
+        let output = output(&mut status)?;
+        ensure!(output.status.success());
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let problems: Value = serde_json::from_str(status(true)?.trim())?;
+    let problem = &problems["problems"][0];
+    ensure!(
+        problem["stage"] == "apply"
+            && problem["name"] == pipeline.stream.as_str()
+            && problem["problem"]
+                .as_str()
+                .is_some_and(|text| text.contains("conflict row_exists"))
+            && problem["remedy"]
+                .as_str()
+                .is_some_and(|text| text.contains("--on-conflict"))
+            && problem["at_us"].as_u64().is_some(),
+        "{problems:#}"
+    );
+    let page = status(false)?;
+    ensure!(
+        page.contains("conflict row_exists") && page.contains(" ago: "),
+        "{page}"
+    );
+    // It is mended, and runs again.
+    pair.target.sql(&format!("DELETE FROM `{database}`.t"))?;
+    pipeline.catch_up()?;
+    let page = status(false)?;
+    ensure!(!page.contains("conflict row_exists"), "{page}");
+    Ok(())
+}

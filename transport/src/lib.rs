@@ -12,3 +12,4 @@ pub mod session;
 #[cfg(test)]
 mod simulated;
 pub mod strangers;
+pub mod trouble;

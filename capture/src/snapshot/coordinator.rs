@@ -14,7 +14,7 @@ use binferry_schemas::{
     gtid::Uuid,
     record::{CopyState, JobState, Over, SnapshotDatabase, SnapshotJob, SnapshotStep},
 };
-use binferry_transport::log::Log;
+use binferry_transport::{log::Log, trouble::Trouble};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -169,6 +169,7 @@ impl Coordinator {
             let (tables, over) = match Request::parse(&text) {
                 Some(Request::Added { .. }) => continue,
                 Some(Request::Copy { tables, over }) => (tables, over),
+                None if Trouble::parse(&text).is_some() => continue,
                 None => {
                     warn!(request = %id, "a request beside the log cannot be read, and is taken away");
                     log.answered(id).await?;

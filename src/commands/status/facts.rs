@@ -17,7 +17,7 @@ use binferry_schemas::{
     record::{CopyState, FoldState, Heartbeat, Incarnation, SiteState},
     source::SourceAddress,
 };
-use binferry_transport::{log::Log, resume::tail_report};
+use binferry_transport::{log::Log, resume::tail_report, trouble::Trouble};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -75,7 +75,8 @@ impl Asker {
         let bounds = self.log.bounds().await?;
         let (state, heartbeats) = tail_report(self.log.as_ref()).await?;
         let now_us = us(SystemTime::now());
-        let (mut problems, mut code) = (Vec::new(), ExitCode::SUCCESS);
+        let beside = self.log.requests().await?;
+        let (mut problems, mut code) = (troubles(&beside), ExitCode::SUCCESS);
         let mut status = json!({
             "at_us": now_us,
             "log": {
@@ -90,7 +91,7 @@ impl Asker {
                 "sites": state.sites.iter().map(|s| site(s, &heartbeats)).collect::<Vec<_>>(),
                 "records_per_second": null,
             },
-            "requests": requests(&self.log.requests().await?),
+            "requests": requests(&beside),
             "readers": self.log.registrations().await?.iter().map(|r| json!({
                 "name": r.name,
                 "needs": r.needs.0,
@@ -276,6 +277,21 @@ fn site(site: &SiteState, heartbeats: &[(Incarnation, Heartbeat)]) -> Value {
         "rows_per_second": told.and_then(|told| rate(told, &["rows.insert", "rows.update", "rows.delete"])),
         "prepared": site.prepared.iter().map(|p| json!({"xid": p.xid.to_string(), "gtid": p.gtid.to_string(), "offset": p.first.0})).collect::<Vec<_>>(),
     })
+}
+
+/// The last errors of stages that are not connected since, or have ended with them.
+fn troubles(beside: &[(Uuid, String)]) -> Vec<Value> {
+    let troubles = beside.iter().filter_map(|(_, text)| Trouble::parse(text));
+    let shown = troubles.map(|trouble| {
+        json!({
+            "stage": trouble.stage,
+            "name": trouble.name,
+            "at_us": trouble.at_us,
+            "problem": trouble.error,
+            "remedy": trouble.remedy,
+        })
+    });
+    shown.collect()
 }
 
 /// What lies beside the log for its capture.

@@ -42,7 +42,7 @@ pub fn of(status: &Value) -> String {
         );
     }
     page += &target(&status["target"]);
-    page += &problems(&status["problems"]);
+    page += &problems(&status["problems"], now_us);
     page
 }
 
@@ -198,11 +198,20 @@ fn target(target: &Value) -> String {
     page
 }
 
-fn problems(problems: &Value) -> String {
+fn problems(problems: &Value, now_us: u64) -> String {
     let mut page = String::new();
     for problem in list(problems) {
+        let of = match (problem["name"].as_str(), problem["at_us"].as_u64()) {
+            (Some(name), Some(at)) => {
+                format!(
+                    " {name}, {} ago",
+                    lasting(now_us.saturating_sub(at) / 1_000_000)
+                )
+            }
+            _ => String::new(),
+        };
         page += &format!(
-            "{} {}: {}\n",
+            "{} {}{of}: {}\n",
             style(format!("{:<8}", "problem")).red().bold(),
             text(&problem["stage"]),
             style(text(&problem["problem"])).red(),
