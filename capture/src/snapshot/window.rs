@@ -49,10 +49,18 @@ pub(super) struct LeftOut {
 /// Who touched a key.
 #[derive(Debug)]
 struct Touch {
-    /// `None`: several.
-    by: Option<Gtid>,
+    last: Gtid,
+    before: Before,
     /// One of them without all columns of what it left there.
     partial: bool,
+}
+
+/// Who did before the last one, but for those of whom nothing is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Nobody,
+    One(Gtid),
+    Several,
 }
 
 #[derive(Debug)]
@@ -124,7 +132,12 @@ impl Watch {
         }
         let mut left_out = LeftOut::default();
         for (key, touch) in self.keys {
-            if touch.by.as_ref().is_none_or(outside) {
+            let before = match &touch.before {
+                Before::Nobody => false,
+                Before::One(gtid) => outside(gtid),
+                Before::Several => true,
+            };
+            if before || outside(&touch.last) {
                 if touch.partial {
                     left_out.partial.insert(key.clone());
                 }
@@ -178,13 +191,23 @@ impl Watch {
         for key in keys.into_iter().flatten() {
             match self.keys.get_mut(&key) {
                 Some(touch) => {
-                    touch.by = touch.by.filter(|by| *by == gtid);
+                    if touch.last != gtid && !self.void.contains(&touch.last) {
+                        touch.before = match touch.before {
+                            Before::Nobody => Before::One(touch.last),
+                            _ => Before::Several,
+                        };
+                    }
+                    touch.last = gtid;
                     touch.partial |= partial;
                 }
                 None => {
                     self.bytes += key.len() + 4;
-                    let by = Some(gtid);
-                    self.keys.insert(key, Touch { by, partial });
+                    let touch = Touch {
+                        last: gtid,
+                        before: Before::Nobody,
+                        partial,
+                    };
+                    self.keys.insert(key, touch);
                 }
             }
             if self.bytes > KEYS {
@@ -377,6 +400,21 @@ mod tests {
         watch.touch(gtid(9), &table("t", 9), [image(&row(2)), None]);
         // Rolled back later, the row would be nowhere.
         watch.forget(gtid(8));
+        let left_out = watch.conclude(&open(&[])).unwrap();
+        assert_eq!(left_out.keys, HashSet::from([key(2)]));
+    }
+
+    #[test]
+    fn what_is_prepared_again_and_again_leaves_nothing_out() {
+        let mut watch = rows();
+        for gno in [7, 8] {
+            watch.touch(gtid(gno), &table("t", 9), [image(&row(1)), None]);
+            watch.forget(gtid(gno));
+        }
+        for gno in [9, 10] {
+            watch.touch(gtid(gno), &table("t", 9), [image(&row(2)), None]);
+        }
+        watch.forget(gtid(10));
         let left_out = watch.conclude(&open(&[])).unwrap();
         assert_eq!(left_out.keys, HashSet::from([key(2)]));
     }
