@@ -24,7 +24,7 @@ macro_rules! session {
             "SET SESSION time_zone = '+00:00', \
              sql_mode = 'STRICT_TRANS_TABLES,STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', \
              unique_checks = 1, foreign_key_checks = 1, autocommit = 1, innodb_lock_wait_timeout = 10, wait_timeout = 30, \
-             interactive_timeout = 30, group_concat_max_len = 4294967295, sql_safe_updates = 0, big_tables = 0, \
+             interactive_timeout = 30, sql_safe_updates = 0, big_tables = 0, \
              explicit_defaults_for_timestamp = 1, ",
             $rest
         )
@@ -70,11 +70,14 @@ impl Dialect {
         match self {
             Self::MySql => [
                 "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-                session!("max_execution_time = 0"),
+                session!("max_execution_time = 0, group_concat_max_len = 4294967295"),
             ],
             Self::MariaDb => [
                 "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-                session!("max_statement_time = 0, check_constraint_checks = 1"),
+                // More is an error on 10.11 where the mode is strict already.
+                session!(
+                    "max_statement_time = 0, check_constraint_checks = 1, group_concat_max_len = 1073741824"
+                ),
             ],
         }
     }
