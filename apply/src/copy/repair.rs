@@ -21,6 +21,7 @@ use crate::{
     batch::{Limits, PACKET_MARGIN, Statement, value_error},
     change::{Row, RowImage},
     connection::{Target, from_mysql},
+    dialect::Dialect,
     error::{ApplyError, Place},
     render::{
         checks::without_foreign_keys,
@@ -73,15 +74,26 @@ pub async fn orders_alike(
                 "its key has a column of a type that compares in more than one way",
             ));
         }
+        // MariaDB's has a text that begins with what it orders by last.
+        if found.data_type == "uuid" {
+            return Ok(Err(
+                "its key is a UUID on the target, which orders otherwise than its bytes",
+            ));
+        }
         let Some(here) = column.ty.collation() else {
             continue;
         };
         let collation = found.collation.as_ref().map(|collation| collation.name());
+        let id = match target.dialect {
+            Dialect::MySql => {
+                "SELECT id FROM information_schema.collations WHERE collation_name = ?"
+            }
+            Dialect::MariaDb => {
+                "SELECT id FROM information_schema.collation_character_set_applicability WHERE full_collation_name = ?"
+            }
+        };
         let id: Option<u64> = (target.conn)
-            .exec_first(
-                "SELECT id FROM information_schema.collations WHERE collation_name = ?",
-                (collation.unwrap_or_default(),),
-            )
+            .exec_first(id, (collation.unwrap_or_default(),))
             .await
             .map_err(|error| from_mysql(error, DOING))?;
         if id != Some(u64::from(here)) {
