@@ -26,7 +26,7 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     let filter = options.filter()?;
     let mut all: Vec<(&str, Finding)> = Vec::new();
-    let mut copies = match options.from()? {
+    let copies = match options.from()? {
         Some(place) => place == Place::Snapshot,
         None => is_first_start(options).await?,
     };
@@ -34,7 +34,6 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
         let findings = match options.source()? {
             SourceAddress::Server(server) => {
                 let mut connection = Connection::open(&server).await?;
-                copies = copies && !connection.is_mariadb();
                 let wanted = Wanted {
                     tables: &filter,
                     copy: copies,

@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod full;
+mod mariadb;
 mod names;
 mod objects;
 mod sessions;

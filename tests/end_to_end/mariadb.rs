@@ -102,7 +102,7 @@ fn from_the_newer_line_to_mariadb() -> Result<()> {
 }
 
 /// (column definition, how SELECT shows what `tail` prints, values); `#` stands for the column.
-const COLUMNS: &[(&str, &str, &[&str])] = &[
+pub const COLUMNS: &[(&str, &str, &[&str])] = &[
     ("BIGINT UNSIGNED", "#", &["18446744073709551615", "0"]),
     ("DECIMAL(30,10)", "#", &["-12345678901234567890.0123456789"]),
     ("DOUBLE", "#", &["0.1", "-1.5e300"]),
@@ -181,7 +181,7 @@ const COLUMNS: &[(&str, &str, &[&str])] = &[
 ];
 
 /// Only the newer line has these.
-const NEWER: &[(&str, &str, &[&str])] = &[
+pub const NEWER: &[(&str, &str, &[&str])] = &[
     ("INET4", "TO_BASE64(INET6_ATON(#))", &["'10.0.0.1'"]),
     ("VECTOR(3)", "TO_BASE64(#)", &["VEC_FromText('[1,2.5,-3]')"]),
     (

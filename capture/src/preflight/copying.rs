@@ -11,6 +11,26 @@ use binferry_schemas::{
 use super::{grants::Grants, shown};
 use crate::{client::Connection, error::CaptureError, snapshot::CASCADES};
 
+/// Settings of MariaDB under which a snapshot's place in its binlog is not told, or not known to be true: (setting, what it must be where it
+/// is there, why).
+const MARIADB: [(&str, &str, &str); 3] = [
+    (
+        "binlog_optimize_thread_scheduling",
+        "ON",
+        "without it transactions are shown some time after the place that a snapshot states",
+    ),
+    (
+        "wsrep_on",
+        "OFF",
+        "a Galera node commits in an order of its own, of which it is not known whether a snapshot's place says all",
+    ),
+    (
+        "binlog_storage_engine",
+        "",
+        "a binlog inside of InnoDB states no place that a snapshot could be compared by",
+    ),
+];
+
 /// Looks whether tables can be copied out of this source.
 pub async fn copying(
     connection: &mut Connection,
@@ -49,7 +69,8 @@ pub async fn copying(
             ),
         );
     }
-    if !grants.has("REPLICATION CLIENT") {
+    // Of MariaDB a capture needs it in any case.
+    if !connection.is_mariadb() && !grants.has("REPLICATION CLIENT") {
         blocking(
             "REPLICATION CLIENT".to_owned(),
             "not granted".to_owned(),
@@ -58,7 +79,10 @@ pub async fn copying(
         );
     }
     let settings = connection
-        .query("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('lower_case_table_names', 'innodb_native_foreign_keys')")
+        .query(
+            "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('lower_case_table_names', 'innodb_native_foreign_keys', \
+             'binlog_optimize_thread_scheduling', 'wsrep_on', 'binlog_storage_engine')",
+        )
         .await?
         .pairs();
     let setting = |name: &str| settings.get(name).map(String::as_str).unwrap_or_default();
@@ -69,6 +93,17 @@ pub async fn copying(
             "the binlog and the information schema may spell one name in two ways, so which changes are a table's own is not certain",
             "copy the tables with the server's own tools, and begin with --from now".to_owned(),
         );
+    }
+    for (name, fit, reason) in MARIADB {
+        let found = settings.get(name).filter(|_| connection.is_mariadb());
+        if let Some(found) = found.filter(|found| !found.eq_ignore_ascii_case(fit)) {
+            blocking(
+                name.to_owned(),
+                found.clone(),
+                reason,
+                "copy the tables out of a replica without it, or with the server's own tools, and begin with a GTID set".to_owned(),
+            );
+        }
     }
     let found = connection
         .query(
@@ -83,6 +118,20 @@ pub async fn copying(
             "only what InnoDB shows is in the binlog before it is seen",
             "ALTER TABLE … ENGINE = InnoDB, or leave it out with --tables '…,!DATABASE.TABLE'"
                 .to_owned(),
+        );
+    }
+    let found = connection
+        .query(
+            "SELECT TABLE_SCHEMA AS d, TABLE_NAME AS t, TABLE_TYPE AS x FROM information_schema.TABLES \
+             WHERE TABLE_TYPE = 'SYSTEM VERSIONED' ORDER BY 1, 2",
+        )
+        .await?;
+    for (table, _) in names(&found, tables) {
+        blocking(
+            table,
+            "WITH SYSTEM VERSIONING".to_owned(),
+            "a copy would bring the present rows only, and not the history that the binlog goes on with",
+            "leave it out with --tables '…,!DATABASE.TABLE', or drop its versioning".to_owned(),
         );
     }
     // Servers that run them above the engine write what they change.
@@ -107,10 +156,14 @@ pub async fn copying(
 }
 
 /// What is there beside tables, as far as the user may see it, each with its database and a name that the filter decides on.
-const OTHERS: [(&str, &str); 4] = [
+const OTHERS: [(&str, &str); 5] = [
     (
         "views",
         "SELECT TABLE_SCHEMA AS d, TABLE_NAME AS t, TABLE_NAME AS x FROM information_schema.VIEWS",
+    ),
+    (
+        "sequences",
+        "SELECT TABLE_SCHEMA AS d, TABLE_NAME AS t, TABLE_NAME AS x FROM information_schema.TABLES WHERE TABLE_TYPE = 'SEQUENCE'",
     ),
     (
         "triggers",

@@ -67,12 +67,17 @@ const ATTEMPTS: u32 = 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFacts {
     pub version: Version,
-    /// MariaDB has none: that of its server id in domain 0 (docs/records, "GTIDs").
+    /// MariaDB has none: [`mariadb_uuid`].
     pub server_uuid: Uuid,
     pub server_id: u32,
     pub hostname: String,
     pub executed: GtidSet,
     pub purged: GtidSet,
+}
+
+/// That of the server id in domain 0 (docs/records, "GTIDs").
+pub(crate) fn mariadb_uuid(server_id: u32) -> Uuid {
+    Gtid::mariadb(0, server_id, 1).map_or(Uuid::nil(), |gtid| gtid.uuid)
 }
 
 impl SourceFacts {
@@ -116,7 +121,7 @@ impl SourceFacts {
             return Ok(Self {
                 version: Version::parse(connection.version())
                     .ok_or_else(|| nonsense(connection, "a version without numbers"))?,
-                server_uuid: Gtid::mariadb(0, server_id, 1).map_or(Uuid::nil(), |gtid| gtid.uuid),
+                server_uuid: mariadb_uuid(server_id),
                 server_id,
                 hostname: text("hostname"),
                 executed: text("executed")

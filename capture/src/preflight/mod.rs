@@ -20,6 +20,7 @@ use grants::Grants;
 
 pub use binferry_schemas::finding::{Finding, Severity};
 pub use copying::copying;
+pub(crate) use facts::mariadb_uuid;
 pub use facts::{Flavour, SourceFacts, Version};
 
 /// What the capture is to carry.
@@ -58,7 +59,7 @@ pub async fn check(
 ) -> Result<Vec<Finding>, CaptureError> {
     let observed = observe(connection).await?;
     let mut findings = judge::judge(&observed, wanted);
-    if wanted.copy && !connection.is_mariadb() {
+    if wanted.copy {
         let copying = copying(connection, wanted.tables).await?;
         // The worse of two that say the same.
         findings.retain(|finding| copying.iter().all(|c| c.subject != finding.subject));

@@ -2,7 +2,7 @@
 //! log.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -23,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    CopyOptions, Shared, definition,
-    desk::{Content, Desk, Order, Verdict},
+    CopyOptions, Shared,
+    definition::{self, Name},
+    desk::{Content, Desk, Opened, Order, Verdict},
     error::SnapshotError,
     reader::{self, Reader},
     request::{self, Request},
@@ -78,6 +79,7 @@ pub(crate) fn begin(
         wanted: jobs,
         running: JoinSet::new(),
         active: BTreeMap::new(),
+        seen: BTreeSet::new(),
     };
     async move {
         match coordinator.run(beginning.copies).await {
@@ -97,6 +99,8 @@ struct Coordinator {
     running: JoinSet<Result<Uuid, CaptureError>>,
     /// How many copies of each job are under way.
     active: BTreeMap<Uuid, usize>,
+    /// Tables that were there at the last look ([`definition::next_table`]).
+    seen: BTreeSet<Name>,
 }
 
 impl Coordinator {
@@ -240,7 +244,19 @@ impl Coordinator {
         let wanted = |database: &str, table: &str| {
             job.covers(database, table) && shared.filter.matches(database, table)
         };
-        let found = definition::next_table(reader.connection(), cursor.as_ref(), wanted).await?;
+        let captured = |database: &str, table: &str| shared.filter.matches(database, table);
+        let found = definition::next_table(
+            reader.connection(),
+            &mut self.seen,
+            captured,
+            cursor.as_ref(),
+            wanted,
+        )
+        .await;
+        let found = match found {
+            Err(error) if reader::is_locked(&error) => return not_now(reader, &opened).await,
+            found => found?,
+        };
         let mut begins = None;
         let steps = match found {
             None => {
@@ -270,9 +286,7 @@ impl Coordinator {
                     found => found?,
                 };
                 let Some(definition) = found else {
-                    let window = opened.window;
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    return reader.order(Order::Drop { window }).await;
+                    return not_now(reader, &opened).await;
                 };
                 shared.check(&definition)?;
                 shared
@@ -331,6 +345,13 @@ impl Coordinator {
         }
         Ok(())
     }
+}
+
+/// Nothing comes of the window; the next one is soon.
+async fn not_now(reader: &Reader, opened: &Opened) -> Result<(), CaptureError> {
+    let window = opened.window;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    reader.order(Order::Drop { window }).await
 }
 
 /// Tells of a request that can't be done, and takes it away: the stream goes on without it.

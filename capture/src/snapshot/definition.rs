@@ -4,13 +4,21 @@
 //! The row schema must be the one that the stream would make of a table map: same columns, same types, same fingerprint. It is read out of
 //! `information_schema`; a test compares the two for every type.
 
+use std::collections::BTreeSet;
+
 use binferry_schemas::{
     fingerprint::Fingerprint,
     record::{CopyState, Over},
     row::{Column, ColumnType, KeyPart, RowSchema, Width},
 };
 
-use super::{error::SnapshotError, reader::is_redefined, sql};
+use super::{
+    dialect::{Dialect, SYSTEM_SCHEMAS},
+    error::SnapshotError,
+    mariadb::{self, told},
+    reader::is_redefined,
+    sql,
+};
 use crate::{
     client::{Connection, Rows},
     error::CaptureError,
@@ -19,6 +27,11 @@ use crate::{
 /// Of a foreign key in `information_schema.REFERENTIAL_CONSTRAINTS` that changes rows by itself.
 pub(crate) const CASCADES: &str =
     "(DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL'))";
+
+/// `TABLE_TYPE` of a MariaDB table that keeps its history.
+const VERSIONED: &str = "SYSTEM VERSIONED";
+/// In `COLUMN_TYPE` of MariaDB's times in the format before MySQL 5.6.
+const OLD_TIMES: &str = "/* mariadb-5.3 */";
 
 /// A table by name.
 pub type Name = (String, String);
@@ -34,6 +47,9 @@ pub(super) struct Definition {
     pub create_table: String,
     pub estimated_rows: u64,
     pub estimated_bytes: u64,
+    pub dialect: Dialect,
+    /// The server orders the key otherwise than its row schema says (MariaDB's UUID).
+    pub orders_otherwise: bool,
     /// A foreign key that changes rows of the table without a word in the binlog.
     pub cascade: Option<String>,
 }
@@ -62,7 +78,7 @@ impl Definition {
             )
         });
         match wanted {
-            Over::Repair if unfit => Over::Remove,
+            Over::Repair if unfit || self.orders_otherwise => Over::Remove,
             wanted => wanted,
         }
     }
@@ -91,20 +107,27 @@ fn number<T: std::str::FromStr>(rows: &Rows, row: usize, column: &str) -> Option
     rows.value(row, column)?.parse().ok()
 }
 
-/// The first table behind `after` in the order of the names as bytes for which `wanted` holds.
 const BARE_DATABASES: &str = "SELECT SCHEMA_NAME AS d FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT IN \
      (SELECT TABLE_SCHEMA FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE')";
 
+/// The first table behind `after` in the order of the names as bytes for which `wanted` holds. See [`mariadb::next_table`].
 pub(super) async fn next_table(
     connection: &mut Connection,
+    seen: &mut BTreeSet<Name>,
+    captured: impl Fn(&str, &str) -> bool,
     after: Option<&Name>,
     wanted: impl Fn(&str, &str) -> bool,
 ) -> Result<Option<Name>, CaptureError> {
+    let dialect = Dialect::of(connection);
+    if dialect != Dialect::MySql {
+        return mariadb::next_table(connection, seen, captured, after, wanted).await;
+    }
     let rows = connection
-        .query(
-            "SELECT TABLE_SCHEMA AS d, TABLE_NAME AS t FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' \
-             AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')",
-        )
+        .query(&format!(
+            "SELECT TABLE_SCHEMA AS d, TABLE_NAME AS t FROM information_schema.TABLES WHERE TABLE_TYPE IN {} \
+             AND TABLE_SCHEMA NOT IN {SYSTEM_SCHEMAS}",
+            dialect.table_types()
+        ))
         .await?;
     let names = (0..rows.rows.len()).map(|row| (text(&rows, row, "d"), text(&rows, row, "t")));
     Ok(names
@@ -157,11 +180,12 @@ async fn ask(
         sql::string(database),
         sql::string(table)
     );
-    let tables = connection
-        .query(&format!(
-            "SELECT ENGINE AS e, TABLE_ROWS AS r, DATA_LENGTH AS b FROM information_schema.TABLES WHERE {which} AND TABLE_TYPE = 'BASE TABLE'"
-        ))
-        .await?;
+    let dialect = Dialect::of(connection);
+    let tables = format!(
+        "SELECT TABLE_TYPE AS k, ENGINE AS e, TABLE_ROWS AS r, DATA_LENGTH AS b FROM information_schema.TABLES WHERE {which} AND TABLE_TYPE IN {}",
+        dialect.table_types()
+    );
+    let tables = told(connection, &tables).await?;
     if tables.rows.is_empty() {
         return Ok(None);
     }
@@ -177,14 +201,21 @@ async fn ask(
         ))
         .into());
     }
-    let columns = connection
-        .query(&format!(
-            "SELECT COLUMN_NAME AS n, DATA_TYPE AS d, COLUMN_TYPE AS t, IS_NULLABLE AS nullable, EXTRA AS x, \
-             CHARACTER_OCTET_LENGTH AS o, NUMERIC_PRECISION AS p, NUMERIC_SCALE AS s, DATETIME_PRECISION AS f, c.ID AS c \
-             FROM information_schema.COLUMNS LEFT JOIN information_schema.COLLATIONS c USING (COLLATION_NAME) \
-             WHERE {which} ORDER BY ORDINAL_POSITION"
-        ))
-        .await?;
+    if text(&tables, 0, "k") == VERSIONED {
+        return Err(refuse(
+            "it keeps its history (WITH SYSTEM VERSIONING), and a copy would bring the present rows only"
+                .to_owned(),
+        )
+        .into());
+    }
+    let (collations, full_name) = dialect.collations();
+    let columns = format!(
+        "SELECT COLUMN_NAME AS n, DATA_TYPE AS d, COLUMN_TYPE AS t, IS_NULLABLE AS nullable, EXTRA AS x, \
+         CHARACTER_OCTET_LENGTH AS o, NUMERIC_PRECISION AS p, NUMERIC_SCALE AS s, DATETIME_PRECISION AS f, i.ID AS c \
+         FROM information_schema.COLUMNS c LEFT JOIN information_schema.{collations} i ON i.{full_name} = c.COLLATION_NAME \
+         WHERE {which} ORDER BY ORDINAL_POSITION"
+    );
+    let columns = told(connection, &columns).await?;
     let mut schema = RowSchema {
         database: database.clone(),
         table: table.clone(),
@@ -192,27 +223,36 @@ async fn ask(
     };
     for row in 0..columns.rows.len() {
         let name = text(&columns, row, "n");
-        let ty = column_type(&columns, row)
+        let ty = column_type(dialect, &columns, row)
             .map_err(|problem| refuse(format!("its column {name} {problem}")))?;
         schema.columns.push(Column {
             name,
             ty,
             nullable: text(&columns, row, "nullable") == "YES",
-            visible: !text(&columns, row, "x").contains("INVISIBLE"),
+            // MariaDB's binlog does not say.
+            visible: dialect != Dialect::MySql || !text(&columns, row, "x").contains("INVISIBLE"),
             key: None,
         });
     }
     // In the server's own order of the keys.
     let indexes = connection.query(&format!("SHOW INDEX FROM {name}")).await?;
-    let key = choose_key(&mut schema, &indexes);
-    let cascades = connection
-        .query(&format!(
-            "SELECT CONSTRAINT_NAME AS c FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {} AND TABLE_NAME = {} \
-             AND {CASCADES}",
-            sql::string(database),
-            sql::string(table)
+    let hashed = (0..indexes.rows.len()).find(|row| text(&indexes, *row, "Index_type") == "HASH");
+    if let Some(row) = hashed {
+        return Err(refuse(format!(
+            "its key {} is of a hash (USING HASH: MariaDB makes that of what is too long for a key), which the binlog has as a column that no SELECT shows",
+            text(&indexes, row, "Key_name")
         ))
-        .await?;
+        .into());
+    }
+    let key = choose_key(&mut schema, &indexes);
+    let orders_otherwise = (key.columns.iter()).any(|&at| text(&columns, at, "d") == "uuid");
+    let cascades = format!(
+        "SELECT CONSTRAINT_NAME AS c FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {} AND TABLE_NAME = {} \
+         AND {CASCADES}",
+        sql::string(database),
+        sql::string(table)
+    );
+    let cascades = told(connection, &cascades).await?;
     // MySQL 9.6 and newer can run them above the engine, and then writes what they change.
     let native = connection
         .query("SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'")
@@ -233,18 +273,24 @@ async fn ask(
     };
     let create_table = shown(&create_table, "Create Table")?;
     let create_database = shown(&create_database, "Create Database")?;
+    let cascade = match dialect {
+        Dialect::MySql => cascades.value(0, "c").filter(|_| !logged),
+        Dialect::MariaDb { .. } => mariadb::cascade(&create_table),
+    };
     let (text, fingerprint) = schema.to_avro();
     Ok(Some(Definition {
         schema,
         text,
         fingerprint,
         key,
+        dialect,
+        orders_otherwise,
         create_database,
         create_table,
         // Estimates, for people and for the size of the first range.
         estimated_rows: number(&tables, 0, "r").unwrap_or(0),
         estimated_bytes: number(&tables, 0, "b").unwrap_or(0),
-        cascade: cascades.value(0, "c").filter(|_| !logged),
+        cascade,
     }))
 }
 
@@ -272,7 +318,8 @@ fn choose_key(schema: &mut RowSchema, indexes: &Rows) -> Key {
                 },
                 prefixes: Vec::new(),
                 promotes: true,
-                fit: text(indexes, row, "Visible") != "NO",
+                fit: text(indexes, row, "Visible") != "NO"
+                    && text(indexes, row, "Ignored") != "YES",
             });
         }
         let Some(found) = found.last_mut() else {
@@ -323,8 +370,14 @@ fn choose_key(schema: &mut RowSchema, indexes: &Rows) -> Key {
         .unwrap_or_default()
 }
 
-fn column_type(rows: &Rows, row: usize) -> Result<ColumnType, String> {
+fn column_type(dialect: Dialect, rows: &Rows, row: usize) -> Result<ColumnType, String> {
     let full = text(rows, row, "t");
+    if full.contains(OLD_TIMES) {
+        return Err(
+            "was made with mysql56_temporal_format = OFF (ALTER TABLE … FORCE with it ON converts it)"
+                .to_owned(),
+        );
+    }
     let unsigned = full.contains("unsigned");
     // Nothing is made up: a guess would be another row schema than the binlog's.
     let untold = |what: &str| format!("has a {what} that the server does not tell");
@@ -399,6 +452,10 @@ fn column_type(rows: &Rows, row: usize) -> Result<ColumnType, String> {
         "multilinestring" => geometry(5),
         "multipolygon" => geometry(6),
         "geomcollection" | "geometrycollection" => geometry(7),
+        "uuid" | "inet6" => ColumnType::Binary { bytes: 16 },
+        "inet4" => ColumnType::Binary { bytes: 4 },
+        // MariaDB's, to its binlog.
+        "vector" if dialect != Dialect::MySql => ColumnType::VarBinary { bytes: bytes()? },
         "vector" => ColumnType::Vector {
             dimension: inside(&full)
                 .and_then(|n| n.parse().ok())

@@ -19,7 +19,7 @@ use binferry_schemas::{
     gtid::{GtidSet, Uuid},
     record::{
         Body, CopyState, Snapshot, SnapshotBegin, SnapshotEnd, SnapshotJob, SnapshotStep, TableRef,
-        Window,
+        Window, Xid,
     },
 };
 use binferry_transport::session::Session;
@@ -41,6 +41,8 @@ pub(super) enum Order {
         what: What,
         /// Of the table whose definitions count.
         table: Option<Name>,
+        /// Whether to tell which XA transactions are prepared.
+        prepared: bool,
         reply: oneshot::Sender<Opened>,
     },
     Close {
@@ -67,6 +69,8 @@ pub(super) struct Opened {
     pub passed: GtidSet,
     /// How many definition statements about the table have passed.
     pub epoch: u64,
+    /// XA transactions that had been prepared there and not ended, if that was asked for.
+    pub prepared: Vec<Xid>,
 }
 
 /// When the snapshot was open.
@@ -124,11 +128,14 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// The numbers of binlog files rise, and may get longer.
     fn has_passed(&self, closed: &Closed) -> bool {
-        let order = |file: &str, position| (file.len(), file.to_owned(), position);
-        order(self.file, self.position) >= order(&closed.file, closed.position)
+        in_order(self.file, self.position) >= in_order(&closed.file, closed.position)
     }
+}
+
+/// What positions in the binlog compare by: the numbers of its files rise, and may get longer.
+pub(super) fn in_order(file: &str, position: u64) -> (usize, &str, u64) {
+    (file.len(), file, position)
 }
 
 #[derive(Debug, Default)]
@@ -324,15 +331,29 @@ impl Desk {
         session: &mut Session,
     ) -> Result<(), CaptureError> {
         match order {
-            Order::Open { what, table, reply } => {
+            Order::Open {
+                what,
+                table,
+                prepared,
+                reply,
+            } => {
                 let window = self.next;
                 self.next += 1;
                 let mut all = session.state().set.clone();
                 all.union_with(passed);
+                // The fold knows them when they are durable, and what ended them, too.
+                if prepared && !session.prepared().is_empty() {
+                    session.settled().await?;
+                }
+                let prepared = match prepared {
+                    true => session.prepared().iter().map(|p| p.xid.clone()).collect(),
+                    false => Vec::new(),
+                };
                 let opened = Opened {
                     window,
                     passed: all,
                     epoch: self.epoch(table.as_ref()),
+                    prepared,
                 };
                 // A reader that has gone needs no window.
                 if reply.send(opened).is_ok() {

@@ -37,8 +37,6 @@ pub enum SnapshotError {
         "a transaction gives a row of {database}.{table} another key while the table is being copied, and its images lack columns (binlog_row_image)"
     )]
     Moved { database: String, table: String },
-    #[error("tables are copied out of MySQL servers only for now: this source is {kind}")]
-    Source { kind: &'static str },
     /// The next attempt has them.
     #[error("tables are to be added")]
     Widened,
@@ -49,7 +47,7 @@ pub enum SnapshotError {
 impl Fault for SnapshotError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Source { .. } | Self::Cascade { .. } => Kind::Configuration,
+            Self::Cascade { .. } => Kind::Configuration,
             Self::Widened | Self::Ended => Kind::Defect,
             _ => Kind::Data,
         }
@@ -63,7 +61,6 @@ impl Fault for SnapshotError {
             }
             Self::Busy { .. } => "give the table a primary key (an invisible one will do), or copy it in a quiet hour".into(),
             Self::Resume { .. } => "copy the table again: binferry snapshot --tables DATABASE.TABLE".into(),
-            Self::Source { .. } => "begin with --from now or a GTID set, and copy the tables with the server's own tools".into(),
             Self::Moved { .. } => {
                 "SET GLOBAL binlog_row_image = FULL on the source for the time of the copy, and let sessions that are open connect again; or copy the table when no key changes".into()
             }

@@ -9,8 +9,10 @@
 mod coordinator;
 mod definition;
 pub(crate) mod desk;
+mod dialect;
 pub mod error;
 mod keys;
+mod mariadb;
 mod ranges;
 mod reader;
 pub mod request;

@@ -8,37 +8,39 @@ use binferry_schemas::{
     gtid::{GtidSet, Uuid},
 };
 use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
 
 use super::{
     definition::{Definition, Name},
     desk::{Batch, Closed, Content, Opened, Order, Verdict},
+    dialect::Dialect,
     error::SnapshotError,
     keys::KeyLayout,
-    ranges::{RowBuffer, Rows},
+    mariadb,
+    ranges::{self, RowBuffer},
     sql,
     window::What,
 };
 use crate::{
-    client::Connection,
+    client::{Connection, Rows},
     decode::{LIST_MAX, Selected},
     error::{CaptureError, Permanent, Transient},
 };
 
-/// How long gtid_executed is waited for: a transaction is sent to replicas a moment before it is in there.
+/// How long the server's set is waited for: a transaction is sent to replicas a moment before it is in there.
 const SETTLE: (Duration, u32) = (Duration::from_millis(5), 2_000);
-/// The session: text as it is stored, times in UTC, no mode that hides or changes anything.
-const SESSION: &str = "SET SESSION time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', character_set_results = NULL, \
-     transaction_isolation = 'REPEATABLE-READ', information_schema_stats_expiry = 0, net_write_timeout = 86400, lock_wait_timeout = 1, \
-     sql_quote_show_create = 1";
 /// Primary keys that the server has generated are in the binlog like any other, whatever the information schema shows (from 8.0.30 on).
 const SHOW_GENERATED_KEYS: &str =
     "SET SESSION show_gipk_in_create_table_and_information_schema = ON";
+/// ER_PARSE_ERROR, ER_UNKNOWN_SYSTEM_VARIABLE.
+const UNKNOWN_STATEMENT: u16 = 1064;
+const UNKNOWN_VARIABLE: u16 = 1193;
 /// Rows that the snapshot can't show under the definition that was read (manual, "Server Error Message Reference"): no database, no table,
 /// no column, no index, or a definition that is newer than the snapshot.
 const REDEFINED: [u16; 6] = [1049, 1146, 1054, 1176, 1412, 1615];
 /// Somebody has the table locked, or changes its definition (ER_LOCK_WAIT_TIMEOUT). Nothing is to wait for that: not the stream, which a
 /// reader may be holding, and not the statements that queue up behind it.
-const LOCKED: u16 = 1205;
+pub(super) const LOCKED: u16 = 1205;
 /// A batch of rows is at most about this much; one row more may come.
 pub(super) const BATCH: usize = 768 * 1024;
 /// Rows beyond a batch that are still read, before the connection is given up for it.
@@ -49,7 +51,10 @@ pub(super) struct Reader {
     address: Address,
     server_uuid: Uuid,
     connection: Connection,
+    dialect: Dialect,
     desk: mpsc::Sender<Order>,
+    /// That it waits for XA transactions.
+    told: bool,
 }
 
 /// What came of a look at a table.
@@ -58,8 +63,8 @@ pub(super) enum Read<T> {
     Rows(T),
     /// The definition is not the one that was read.
     Redefined,
-    /// Not now.
-    Locked,
+    /// It is locked, or what the snapshot has to show is still being committed.
+    NotNow,
 }
 
 impl Reader {
@@ -68,11 +73,14 @@ impl Reader {
         server_uuid: Uuid,
         desk: mpsc::Sender<Order>,
     ) -> Result<Self, CaptureError> {
+        let connection = connect(address, server_uuid).await?;
         Ok(Self {
-            connection: connect(address, server_uuid).await?,
+            dialect: Dialect::of(&connection),
+            connection,
             address: address.clone(),
             server_uuid,
             desk,
+            told: false,
         })
     }
 
@@ -83,6 +91,7 @@ impl Reader {
     /// After rows were left unread.
     async fn reconnect(&mut self) -> Result<(), CaptureError> {
         self.connection = connect(&self.address, self.server_uuid).await?;
+        self.dialect = Dialect::of(&self.connection);
         Ok(())
     }
 
@@ -100,20 +109,23 @@ impl Reader {
         table: Option<Name>,
     ) -> Result<(Opened, GtidSet), CaptureError> {
         let (reply, opened) = oneshot::channel();
-        self.order(Order::Open { what, table, reply }).await?;
+        self.order(Order::Open {
+            what,
+            table,
+            prepared: self.dialect != Dialect::MySql,
+            reply,
+        })
+        .await?;
         let opened = opened.await.map_err(|_| SnapshotError::Ended)?;
         for _ in 0..SETTLE.1 {
-            let executed = self
-                .connection
-                .query("SELECT @@GLOBAL.gtid_executed")
-                .await?;
-            let executed: GtidSet = executed
+            let held = self.connection.query(self.dialect.held()).await?;
+            let held: GtidSet = held
                 .single()
                 .unwrap_or_default()
                 .parse()
-                .map_err(|_| self.protocol("gtid_executed is no GTID set"))?;
-            if executed.contains_set(&opened.passed) {
-                return Ok((opened, executed));
+                .map_err(|_| protocol(&self.connection, "what it holds is no GTID set"))?;
+            if held.contains_set(&opened.passed) {
+                return Ok((opened, held));
             }
             tokio::time::sleep(SETTLE.0).await;
         }
@@ -123,34 +135,32 @@ impl Reader {
         .into())
     }
 
-    fn protocol(&self, reason: &'static str) -> CaptureError {
-        Transient::Protocol {
-            server: self.connection.server().to_owned(),
-            reason,
+    /// Where the binlog ends. Needs REPLICATION CLIENT, BINLOG MONITOR on MariaDB.
+    async fn end_of_binlog(&mut self) -> Result<(String, u64), CaptureError> {
+        let mut status = Rows::default();
+        for sql in self.dialect.end_of_binlog() {
+            status = match self.connection.query(sql).await {
+                Err(CaptureError::Permanent(Permanent::Refused { error, .. }))
+                    if error.code == UNKNOWN_STATEMENT =>
+                {
+                    continue;
+                }
+                other => other?,
+            };
+            break;
         }
-        .into()
+        let position = status.value(0, "Position").and_then(|p| p.parse().ok());
+        (status.value(0, "File").zip(position))
+            .ok_or_else(|| protocol(&self.connection, "no binlog position"))
     }
 
-    /// Where the binlog ends. Needs REPLICATION CLIENT.
     pub async fn close(&mut self, open: GtidSet) -> Result<Closed, CaptureError> {
-        // The older name is gone from 8.4 on, the newer one is not there before 8.2.
-        let status = match self.connection.query("SHOW BINARY LOG STATUS").await {
-            Err(CaptureError::Permanent(Permanent::Refused { error, .. }))
-                if error.code == 1064 =>
-            {
-                self.connection.query("SHOW MASTER STATUS").await?
-            }
-            other => other?,
-        };
-        let position = status.value(0, "Position").and_then(|p| p.parse().ok());
-        match (status.value(0, "File"), position) {
-            (Some(file), Some(position)) => Ok(Closed {
-                open,
-                file,
-                position,
-            }),
-            _ => Err(self.protocol("no binlog position")),
-        }
+        let (file, position) = self.end_of_binlog().await?;
+        Ok(Closed {
+            open,
+            file,
+            position,
+        })
     }
 
     /// Hands in, and waits for what the stream says.
@@ -171,7 +181,7 @@ impl Reader {
             .query("SHOW GLOBAL STATUS LIKE 'Threads_running'")
             .await?;
         let running = rows.value(0, "Value").and_then(|value| value.parse().ok());
-        running.ok_or_else(|| self.protocol("no Threads_running"))
+        running.ok_or_else(|| protocol(&self.connection, "no Threads_running"))
     }
 
     pub async fn hand_in(
@@ -196,11 +206,12 @@ impl Reader {
     pub async fn snapshot(
         &mut self,
         definition: &Definition,
+        opened: &Opened,
         open: GtidSet,
     ) -> Result<Read<Closed>, CaptureError> {
-        self.connection
-            .query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-            .await?;
+        if !self.shows(opened).await? {
+            return Ok(Read::NotNow);
+        }
         let touch = format!(
             "SELECT 1 FROM {}.{} LIMIT 1",
             sql::quoted(&definition.schema.database),
@@ -212,10 +223,29 @@ impl Reader {
         }
     }
 
+    /// Opens a snapshot that shows all that the open set had when it was read; false: there is none yet.
+    async fn shows(&mut self, opened: &Opened) -> Result<bool, CaptureError> {
+        match self.dialect {
+            Dialect::MySql => self.connection.query(sql::SNAPSHOT).await.map(|_| true),
+            Dialect::MariaDb { .. } => {
+                let end = self.end_of_binlog().await?;
+                if !mariadb::xa_is_shown(&mut self.connection, &opened.prepared).await? {
+                    if !std::mem::replace(&mut self.told, true) {
+                        warn!(
+                            "the copy waits for XA transactions that are prepared on the source and not in what the stream has read (XA RECOVER lists them)"
+                        );
+                    }
+                    return Ok(false);
+                }
+                mariadb::snapshot(&mut self.connection, &end).await
+            }
+        }
+    }
+
     /// After a statement that the server has refused: what that says of the table.
     async fn refused<T>(&mut self, error: CaptureError) -> Result<Read<T>, CaptureError> {
         let read = match is_locked(&error) {
-            true => Read::Locked,
+            true => Read::NotNow,
             false if is_redefined(&error) => Read::Redefined,
             false => return Err(error),
         };
@@ -302,7 +332,7 @@ impl Reader {
         };
         let (mut buffer, mut rows) = (RowBuffer::default(), 0);
         let batch = |buffer| {
-            Batch::Rows(Rows {
+            Batch::Rows(ranges::Rows {
                 copy,
                 layout: layout.clone(),
                 chunk: 0,
@@ -375,30 +405,43 @@ fn push(
 /// A connection in which what a SELECT gives means the same as on every other.
 pub(super) async fn session(address: &Address) -> Result<Connection, CaptureError> {
     let mut connection = Connection::open(address).await?;
-    let session = format!("{SESSION}, group_concat_max_len = {LIST_MAX}");
-    connection.query(&session).await?;
-    match connection.query(SHOW_GENERATED_KEYS).await {
-        // An older server makes none.
-        Err(CaptureError::Permanent(Permanent::Refused { error, .. })) if error.code == 1193 => {}
-        other => drop(other?),
+    let dialect = Dialect::of(&connection);
+    for sql in dialect.session() {
+        connection.query(sql).await?;
+    }
+    if dialect == Dialect::MySql {
+        let lists = format!("SET SESSION group_concat_max_len = {LIST_MAX}");
+        connection.query(&lists).await?;
+        match connection.query(SHOW_GENERATED_KEYS).await {
+            // An older server makes none.
+            Err(CaptureError::Permanent(Permanent::Refused { error, .. }))
+                if error.code == UNKNOWN_VARIABLE => {}
+            other => drop(other?),
+        }
     }
     Ok(connection)
 }
 
 async fn connect(address: &Address, server_uuid: Uuid) -> Result<Connection, CaptureError> {
     let mut connection = session(address).await?;
+    let dialect = Dialect::of(&connection);
     // Behind one address may be several servers.
-    let uuid = connection
-        .query("SELECT @@GLOBAL.server_uuid")
-        .await?
-        .single();
-    if uuid.and_then(|uuid| uuid.parse().ok()) != Some(server_uuid) {
+    let who = connection.query(dialect.who()).await?.single();
+    if who.and_then(|who| dialect.identity(&who)) != Some(server_uuid) {
         return Err(Transient::AnotherServer {
             server: connection.server().to_owned(),
         }
         .into());
     }
     Ok(connection)
+}
+
+pub(super) fn protocol(connection: &Connection, reason: &'static str) -> CaptureError {
+    Transient::Protocol {
+        server: connection.server().to_owned(),
+        reason,
+    }
+    .into()
 }
 
 /// See [`LOCKED`].

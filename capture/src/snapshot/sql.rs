@@ -8,8 +8,13 @@ use binferry_schemas::{
     row::{Column, ColumnType, RowSchema, charset},
 };
 
-use super::definition::{Definition, Key};
+use super::{
+    definition::{Definition, Key},
+    dialect::Dialect,
+};
 use crate::decode::expression;
+
+pub(super) const SNAPSHOT: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 
 pub(super) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
@@ -31,11 +36,12 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// All rows of the table, which is called `t`.
-fn select_all(schema: &RowSchema) -> String {
+fn select_all(definition: &Definition) -> String {
+    let schema = &definition.schema;
     let columns: Vec<String> = schema
         .columns
         .iter()
-        .map(|column| expression(column, &format!("t.{}", quoted(&column.name))))
+        .map(|column| value(definition, column, &format!("t.{}", quoted(&column.name))))
         .collect();
     format!(
         "SELECT {} FROM {}.{} AS t",
@@ -47,10 +53,7 @@ fn select_all(schema: &RowSchema) -> String {
 
 /// One of the rows that meet a condition.
 pub(super) fn select_one(definition: &Definition, condition: &str) -> String {
-    format!(
-        "{} WHERE {condition} LIMIT 1",
-        select_all(&definition.schema)
-    )
+    format!("{} WHERE {condition} LIMIT 1", select_all(definition))
 }
 
 /// Reads rows behind a key, in the key's order: at most `limit`. Without a key: all, in any order.
@@ -60,7 +63,7 @@ pub(super) fn select(
     limit: u64,
 ) -> Option<String> {
     let schema = &definition.schema;
-    let mut sql = select_all(schema);
+    let mut sql = select_all(definition);
     if definition.key.columns.is_empty() {
         return Some(sql);
     }
@@ -77,6 +80,16 @@ pub(super) fn select(
         .collect();
     sql.push_str(&format!(" ORDER BY {} LIMIT {limit}", order.join(", ")));
     Some(sql)
+}
+
+/// What is selected for a column. To MariaDB's binlog a UUID or an address is a BINARY, and so it is to be here.
+fn value(definition: &Definition, column: &Column, name: &str) -> String {
+    match (definition.dialect, &column.ty) {
+        (Dialect::MariaDb { .. }, ColumnType::Binary { bytes }) => {
+            format!("CAST({name} AS BINARY({bytes}))")
+        }
+        _ => expression(column, name),
+    }
 }
 
 /// `a >= x AND (a > x OR a = x AND (b > y))`: what the range optimizer understands, which row comparisons are not.

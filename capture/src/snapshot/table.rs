@@ -312,7 +312,7 @@ impl TableCopy {
             let window = opened.window;
             let mut read = None;
             if opened.epoch == *epoch {
-                let mut came = reader.snapshot(definition, open).await?;
+                let mut came = reader.snapshot(definition, &opened, open).await?;
                 if let Read::Rows(closed) = came {
                     came = match reader
                         .rows(definition, layout, lower.as_deref(), limit)
@@ -323,10 +323,10 @@ impl TableCopy {
                             Read::Rows(closed)
                         }
                         Read::Redefined => Read::Redefined,
-                        Read::Locked => Read::Locked,
+                        Read::NotNow => Read::NotNow,
                     };
                 }
-                if let Read::Locked = came {
+                if let Read::NotNow = came {
                     reader.order(Order::Drop { window }).await?;
                     tokio::time::sleep(PAUSE).await;
                     continue;
@@ -432,7 +432,7 @@ impl TableCopy {
                 .await?;
             let window = opened.window;
             let closed = match opened.epoch == *epoch {
-                true => reader.snapshot(definition, open).await?,
+                true => reader.snapshot(definition, &opened, open).await?,
                 false => Read::Redefined,
             };
             let closed = match closed {
@@ -441,7 +441,7 @@ impl TableCopy {
                     reader.order(Order::Drop { window }).await?;
                     return Ok(Came::Redefined);
                 }
-                Read::Locked => {
+                Read::NotNow => {
                     reader.order(Order::Drop { window }).await?;
                     tokio::time::sleep(PAUSE).await;
                     continue;

@@ -76,6 +76,8 @@ pub(super) struct Watch {
     blind: Vec<Gtid>,
     /// Transactions of which nothing is in the log: what they touched is as if they had not been.
     void: Vec<Gtid>,
+    /// Transactions that the snapshot may lack, although the open set has them.
+    doubtful: Vec<Gtid>,
     keys: HashMap<Box<[u8]>, Touch>,
     bytes: usize,
 }
@@ -90,6 +92,7 @@ impl Watch {
             touched: Vec::new(),
             blind: Vec::new(),
             void: Vec::new(),
+            doubtful: Vec::new(),
             keys: HashMap::new(),
             bytes: 0,
         }
@@ -114,7 +117,9 @@ impl Watch {
 
     /// The keys that are to be left out, given the open set; or why nothing can be logged.
     pub fn conclude(self, open: &GtidSet) -> Result<LeftOut, Spoiled> {
-        let outside = |gtid: &Gtid| !open.contains(gtid) && !self.void.contains(gtid);
+        let outside = |gtid: &Gtid| {
+            (!open.contains(gtid) || self.doubtful.contains(gtid)) && !self.void.contains(gtid)
+        };
         let spoiled = match &self.what {
             // What was read may lack these.
             What::Definitions if self.definitions.iter().any(outside) => Some(Spoiled::Definition),
@@ -150,6 +155,11 @@ impl Watch {
     /// The transaction was prepared (XA), or is taken back: the log has none of its changes now.
     pub fn forget(&mut self, gtid: Gtid) {
         self.void.push(gtid);
+    }
+
+    /// Its changes are in question whatever the open set says.
+    pub fn doubt(&mut self, gtid: Gtid) {
+        self.doubtful.push(gtid);
     }
 
     fn is_about(&self, table: &TableRef) -> bool {
@@ -417,6 +427,16 @@ mod tests {
         watch.forget(gtid(10));
         let left_out = watch.conclude(&open(&[])).unwrap();
         assert_eq!(left_out.keys, HashSet::from([key(2)]));
+    }
+
+    #[test]
+    fn what_is_doubted_is_left_out_although_the_open_set_holds_it() {
+        let mut watch = rows();
+        watch.touch(gtid(8), &table("t", 9), [None, image(&row(1))]);
+        watch.touch(gtid(9), &table("t", 9), [None, image(&row(2))]);
+        watch.doubt(gtid(8));
+        let left_out = watch.conclude(&open(&[8, 9])).unwrap();
+        assert_eq!(left_out.keys, HashSet::from([key(1)]));
     }
 
     #[test]

@@ -26,7 +26,6 @@ use crate::{
     retry::{Verdict, verdict},
     snapshot::{
         self,
-        error::SnapshotError,
         request::{self, Widening},
     },
 };
@@ -84,9 +83,7 @@ pub async fn attach(
             false => options.filter.clone(),
         },
         from: match &options.from {
-            None if is_first && !options.no_copy && !connection.is_mariadb() => {
-                Some(From::Snapshot)
-            }
+            None if is_first && !options.no_copy => Some(From::Snapshot),
             given => given.clone(),
         },
         ..options.clone()
@@ -94,7 +91,7 @@ pub async fn attach(
     let before = tail_state(log.as_ref()).await?;
     let (widened, settled) = widened(options, &before, log, connection).await?;
     let options = &widened;
-    let job = job(options, &before, connection)?;
+    let job = job(options, &before);
     let wanted = Wanted {
         tables: &options.filter,
         copy: job.is_some(),
@@ -227,13 +224,6 @@ async fn widened(
     let Some(site) = site.filter(|_| !requests.is_empty()) else {
         return Ok((options, Vec::new()));
     };
-    if connection.is_mariadb() {
-        warn!(
-            "requests for copies are taken away: tables are copied out of MySQL servers only for now"
-        );
-        let all = requests.into_iter().map(|(id, _)| (id, None));
-        return Ok((options, all.collect()));
-    }
     let mut fit = Vec::with_capacity(requests.len());
     for (id, text) in requests {
         let refused = match request::Request::parse(&text) {
@@ -269,33 +259,23 @@ async fn widened(
 }
 
 /// The tables that a first start with `--from snapshot` copies, or one with more tables than the log has.
-fn job(
-    options: &CaptureOptions,
-    before: &FoldState,
-    connection: &Connection,
-) -> Result<Option<SnapshotJob>, CaptureError> {
-    let site = before.sites.iter().find(|site| site.site == options.site);
-    if let Some(site) = site
-        && connection.is_mariadb()
-        && (!site.jobs.is_empty() || !site.copies.is_empty())
-    {
-        return Err(SnapshotError::Source { kind: "MariaDB" }.into());
-    }
+fn job(options: &CaptureOptions, before: &FoldState) -> Option<SnapshotJob> {
     if options.from != Some(From::Snapshot) {
-        return Ok(None);
+        return None;
     }
+    let site = before.sites.iter().find(|site| site.site == options.site);
     let logged = match site {
         None => None,
         Some(site) => match site.filter.parse::<TableFilter>() {
             Ok(logged) if !options.filter.within(&logged) => Some(logged),
-            _ => return Ok(None),
+            _ => return None,
         },
     };
-    if connection.is_mariadb() {
-        return Err(SnapshotError::Source { kind: "MariaDB" }.into());
-    }
-    let job = snapshot::job(&options.filter, logged.as_ref(), Over::Nothing);
-    Ok(Some(job))
+    Some(snapshot::job(
+        &options.filter,
+        logged.as_ref(),
+        Over::Nothing,
+    ))
 }
 
 /// What the source says, read after the log was. A server sends a transaction to its replicas a moment before it is in gtid_executed, and

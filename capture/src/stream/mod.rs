@@ -237,7 +237,7 @@ async fn attempt(
             .set);
     };
     info!(source = %connection.server(), log = %log.name(), server_id = attached.server_id, "capturing");
-    let copies = (!connection.is_mariadb()).then_some((server, attached.server_uuid));
+    let copies = Some((server, attached.server_uuid));
     let dump = Dump::start(connection, &attached.request.as_request()).await;
     let carrying = Carrying {
         options,

@@ -2,7 +2,10 @@
 //! and a lock on the tables keeps it from going on while the statements run.
 
 use anyhow::{Context, Result, ensure};
-use binferry_schemas::record::{GivenUp, Over};
+use binferry_schemas::{
+    gtid::GtidSet,
+    record::{GivenUp, Over},
+};
 use binferry_servers::MySql;
 
 use super::history::{self, Entry};
@@ -93,6 +96,10 @@ fn writes(source: &MySql, database: &str, tables: &'static [&'static str]) -> Lo
 /// ALTER, TRUNCATE, DROP, RENAME, a swap as tools do it, and an exchange of a partition; then a kill.
 #[test]
 fn definitions_change_in_the_middle_of_the_copy() -> Result<()> {
+    definitions_change(&scene("copy_statements")?)
+}
+
+pub fn definitions_change(scene: &Scene<'_>) -> Result<()> {
     const TABLES: [&str; 10] = [
         "added",
         "calm",
@@ -105,7 +112,6 @@ fn definitions_change_in_the_middle_of_the_copy() -> Result<()> {
         "partitioned",
         "replaced",
     ];
-    let scene = scene("copy_statements")?;
     let mut script = String::new();
     for name in TABLES {
         script += &match name {
@@ -122,8 +128,8 @@ fn definitions_change_in_the_middle_of_the_copy() -> Result<()> {
         &scene.database,
         &["added", "emptied", "keyed", "live"],
     );
-    let mut running = slow(&scene, 400)?;
-    begun(&scene, &mut running, &TABLES)?;
+    let mut running = slow(scene, 400)?;
+    begun(scene, &mut running, &TABLES)?;
     let locks: Vec<String> = TABLES.iter().map(|name| format!("{name} WRITE")).collect();
     let statements = "
         ALTER TABLE added ADD COLUMN extra VARCHAR(20) DEFAULT 'x' AFTER id, DROP COLUMN n;
@@ -131,18 +137,21 @@ fn definitions_change_in_the_middle_of_the_copy() -> Result<()> {
         ALTER TABLE keyed MODIFY id BIGINT;
         TRUNCATE TABLE emptied; INSERT INTO emptied VALUES (5, 5, 'after');
         DROP TABLE gone;";
+    let moves = "ALTER TABLE partitioned EXCHANGE PARTITION low WITH TABLE exchanged; RENAME TABLE moved TO other_name;";
+    // MariaDB does neither under a lock.
+    let (within, behind) = match scene.source.release().is_mariadb() {
+        true => ("", moves),
+        false => (moves, ""),
+    };
     scene.source(&format!(
-        "LOCK TABLES {}; {statements}
-         ALTER TABLE partitioned EXCHANGE PARTITION low WITH TABLE exchanged;
-         RENAME TABLE moved TO other_name;
-         UNLOCK TABLES;
+        "LOCK TABLES {}; {statements} {within} UNLOCK TABLES; {behind}
          DROP TABLE replaced; CREATE TABLE replaced (id INT PRIMARY KEY, other TEXT);
          INSERT INTO replaced VALUES (1, 'new'), (700, 'new');
          CREATE TABLE _live_gho LIKE live; INSERT INTO _live_gho SELECT id, n + 1000, v FROM live WHERE id < 300;
          RENAME TABLE live TO _live_del, _live_gho TO live",
         locks.join(", ")
     ))?;
-    let entries = seen(&scene)?;
+    let entries = seen(scene)?;
     let at = |wanted: &str| {
         let is = |entry: &Entry| matches!(entry, Entry::Statement(s) if s.contains(wanted));
         entries.iter().position(is)
@@ -151,7 +160,7 @@ fn definitions_change_in_the_middle_of_the_copy() -> Result<()> {
     ensure_middle(&entries[..before], &TABLES)?;
     // The same process deals with it.
     eventually("the copies are begun anew or given up", || {
-        let entries = seen(&scene)?;
+        let entries = seen(scene)?;
         let again = |name: &&str| history::copies(&entries, name).len() > 1;
         let gone = history::copies(&entries, "gone");
         Ok(["keyed", "partitioned", "exchanged", "live"]
@@ -161,7 +170,7 @@ fn definitions_change_in_the_middle_of_the_copy() -> Result<()> {
     })?;
     running.kill()?;
     load.stop()?;
-    let entries = to_the_end(&scene)?;
+    let entries = to_the_end(scene)?;
     for calm in ["calm", "added", "emptied"] {
         ensure!(history::copies(&entries, calm).len() == 1, "{calm}");
     }
@@ -188,8 +197,18 @@ fn definitions_change_in_the_middle_of_the_copy() -> Result<()> {
 /// Images without all columns: rows in question are read again, and one that changes its place is not lost.
 #[test]
 fn images_lack_columns_in_the_middle_of_the_copy() -> Result<()> {
+    images_lack_columns(
+        &scene("copy_images")?,
+        &[
+            "binlog_row_image = MINIMAL, SESSION binlog_row_value_options = ''",
+            "binlog_row_image = NOBLOB, SESSION binlog_row_value_options = ''",
+            "binlog_row_image = FULL, SESSION binlog_row_value_options = PARTIAL_JSON",
+        ],
+    )
+}
+
+pub fn images_lack_columns(scene: &Scene<'_>, images: &'static [&'static str]) -> Result<()> {
     const TABLES: [&str; 2] = ["documents", "other"];
-    let scene = scene("copy_images")?;
     scene.source(&format!(
         "{} {} ALTER TABLE documents ADD COLUMN t TEXT, ADD COLUMN j JSON;
          UPDATE documents SET t = REPEAT('t', 100), j = JSON_OBJECT('a', REPEAT('j', 200), 'b', id);
@@ -199,11 +218,7 @@ fn images_lack_columns_in_the_middle_of_the_copy() -> Result<()> {
     ))?;
     let load = Load::start_as(scene.source, &scene.database, 90, |random| {
         let id = random.below(u64::from(ROWS));
-        let images = random.pick(&[
-            "binlog_row_image = MINIMAL, SESSION binlog_row_value_options = ''",
-            "binlog_row_image = NOBLOB, SESSION binlog_row_value_options = ''",
-            "binlog_row_image = FULL, SESSION binlog_row_value_options = PARTIAL_JSON",
-        ]);
+        let images = random.pick(images);
         let change = match random.below(5) {
             0 => format!("UPDATE documents SET n = n + 1 WHERE id = {id}"),
             1 => format!(
@@ -215,20 +230,20 @@ fn images_lack_columns_in_the_middle_of_the_copy() -> Result<()> {
         };
         format!("SET SESSION {images}; {change}; DO SLEEP(0.002)")
     });
-    let mut running = slow(&scene, 400)?;
-    begun(&scene, &mut running, &TABLES)?;
+    let mut running = slow(scene, 400)?;
+    begun(scene, &mut running, &TABLES)?;
     // From the end, where the copy has not been, to the beginning.
     scene.source(&format!(
         "SET SESSION binlog_row_image = MINIMAL; UPDATE documents SET id = -1 WHERE id = {ROWS};
          SET SESSION binlog_row_image = NOBLOB; UPDATE other SET id = -2 WHERE id = {ROWS}"
     ))?;
-    ensure_middle(&seen(&scene)?, &TABLES)?;
+    ensure_middle(&seen(scene)?, &TABLES)?;
     eventually("the table is copied once more", || {
-        Ok(history::copies(&seen(&scene)?, "documents").len() > 1)
+        Ok(history::copies(&seen(scene)?, "documents").len() > 1)
     })?;
     load.stop()?;
     running.stop()?;
-    let entries = to_the_end(&scene)?;
+    let entries = to_the_end(scene)?;
     // All columns but BLOBs are all columns of a table that has none.
     ensure!(history::copies(&entries, "other").len() == 1);
     Ok(())
@@ -237,7 +252,10 @@ fn images_lack_columns_in_the_middle_of_the_copy() -> Result<()> {
 /// A table that somebody has locked holds up neither the stream nor the session that waits for it, and its copy comes when it can.
 #[test]
 fn a_lock_on_a_table_holds_up_nothing_else() -> Result<()> {
-    let scene = scene("copy_locked")?;
+    a_lock_on_a_table(&scene("copy_locked")?)
+}
+
+pub fn a_lock_on_a_table(scene: &Scene<'static>) -> Result<()> {
     scene.source(
         "CREATE TABLE whole (a INT); INSERT INTO whole VALUES (1), (2);
          CREATE TABLE later (id INT PRIMARY KEY); INSERT INTO later VALUES (1)",
@@ -259,23 +277,22 @@ fn a_lock_on_a_table_holds_up_nothing_else() -> Result<()> {
         Ok(running.said()?.contains("capturing"))
     })?;
     scene.source("INSERT INTO later VALUES (2)")?;
-    let executed = crate::binferry::executed(server)?;
+    let executed: GtidSet = crate::binferry::executed(server)?.parse()?;
     eventually("the stream goes on", || {
         let output = crate::binferry::output(scene.pipeline.command("status").arg("--json"))?;
         let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        let held = status["log"]["gtids"]
+        let held: GtidSet = status["log"]["gtids"]
             .as_str()
             .unwrap_or_default()
-            .to_owned();
-        let ask = format!("SELECT GTID_SUBSET('{executed}', '{held}')");
-        Ok(server.value(&ask)? == "1")
+            .parse()?;
+        Ok(held.contains_set(&executed))
     })?;
     ensure!(
         locked()?,
         "the lock was gone before the stream came through"
     );
     // Its definition can be read under the lock, its rows can't.
-    let entries = seen(&scene)?;
+    let entries = seen(scene)?;
     let copies = history::copies(&entries, "whole");
     ensure!(
         copies
@@ -290,7 +307,7 @@ fn a_lock_on_a_table_holds_up_nothing_else() -> Result<()> {
             .contains("all tables of the copy are in the log"))
     })?;
     running.stop()?;
-    to_the_end(&scene)?;
+    to_the_end(scene)?;
     Ok(())
 }
 

@@ -83,7 +83,10 @@ fn scene(purpose: &str) -> Result<Scene<'static>> {
 /// What the target has is made equal in its place; what the log has not is added, and stays, whatever `--tables` says at later starts.
 #[test]
 fn tables_are_copied_again_and_added() -> Result<()> {
-    let mut scene = scene("copy_requests")?;
+    again_and_added(scene("copy_requests")?)
+}
+
+pub fn again_and_added(mut scene: Scene<'_>) -> Result<()> {
     let database = scene.database.clone();
     scene.source(&["a", "b", "c", "d"].map(table).concat())?;
     scene.source("CREATE TABLE e (k ENUM('x', 'y') PRIMARY KEY, n INT); INSERT INTO e VALUES ('x', 1), ('y', 2)")?;

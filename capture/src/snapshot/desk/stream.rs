@@ -72,6 +72,13 @@ impl Desk {
         }
     }
 
+    /// Whether a snapshot shows the transaction can't be told from the GTIDs that the source holds.
+    pub(crate) fn doubt(&mut self, gtid: Gtid) {
+        for watch in self.watches.values_mut() {
+            watch.doubt(gtid);
+        }
+    }
+
     /// Only of such tables are there windows, but for those of definitions.
     pub(crate) fn is_copying(&self, table: &TableRef) -> bool {
         let name = (table.database.clone(), table.table.clone());

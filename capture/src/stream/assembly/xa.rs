@@ -115,6 +115,10 @@ impl Assembly {
                 open.transaction.xa_end = Some(XaEnd { xid, committed });
                 if committed {
                     self.counters.xa_committed += 1;
+                    // InnoDB shows it some time after the binlog has it.
+                    if self.mariadb {
+                        self.desk.doubt(open.transaction.gtid);
+                    }
                     open.captured = again(
                         &prepared,
                         Again::Commit(&open.transaction, &mut self.desk),
