@@ -246,20 +246,6 @@ async fn ask(
     }
     let key = choose_key(&mut schema, &indexes);
     let orders_otherwise = (key.columns.iter()).any(|&at| text(&columns, at, "d") == "uuid");
-    let cascades = format!(
-        "SELECT CONSTRAINT_NAME AS c FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {} AND TABLE_NAME = {} \
-         AND {CASCADES}",
-        sql::string(database),
-        sql::string(table)
-    );
-    let cascades = told(connection, &cascades).await?;
-    // MySQL 9.6 and newer can run them above the engine, and then writes what they change.
-    let native = connection
-        .query("SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'")
-        .await?;
-    let logged = native
-        .value(0, "Value")
-        .is_some_and(|value| value.eq_ignore_ascii_case("OFF"));
     let create_table = connection
         .query(&format!("SHOW CREATE TABLE {name}"))
         .await?;
@@ -274,7 +260,7 @@ async fn ask(
     let create_table = shown(&create_table, "Create Table")?;
     let create_database = shown(&create_database, "Create Database")?;
     let cascade = match dialect {
-        Dialect::MySql => cascades.value(0, "c").filter(|_| !logged),
+        Dialect::MySql => unlogged_cascade(connection, database, table).await?,
         Dialect::MariaDb { .. } => mariadb::cascade(&create_table),
     };
     let (text, fingerprint) = schema.to_avro();
@@ -292,6 +278,31 @@ async fn ask(
         estimated_bytes: number(&tables, 0, "b").unwrap_or(0),
         cascade,
     }))
+}
+
+/// See [`Definition::cascade`].
+async fn unlogged_cascade(
+    connection: &mut Connection,
+    database: &str,
+    table: &str,
+) -> Result<Option<String>, CaptureError> {
+    // MySQL 9.6 and newer can run them above the engine, and then writes what they change.
+    let native = connection
+        .query("SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'")
+        .await?;
+    let native = native.value(0, "Value");
+    if native.is_some_and(|value| value.eq_ignore_ascii_case("OFF")) {
+        return Ok(None);
+    }
+    let cascades = connection
+        .query(&format!(
+            "SELECT CONSTRAINT_NAME AS c FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {} AND TABLE_NAME = {} \
+             AND {CASCADES}",
+            sql::string(database),
+            sql::string(table)
+        ))
+        .await?;
+    Ok(cascades.value(0, "c"))
 }
 
 /// The primary key, or the unique key with the fewest columns of those without NULLs, expressions and prefixes. As the server does, the

@@ -63,6 +63,8 @@ fn every_type_is_read_as_the_binlog_has_it() -> Result<()> {
         }
         // Columns that are computed and indexed, periods, keys that nobody is to use.
         script += "; CREATE TABLE computed (id INT PRIMARY KEY, x INT AS (id * 2) VIRTUAL, y INT AS (id + x) PERSISTENT, KEY (x)); INSERT INTO computed (id) VALUES (1), (2);
+            CREATE TABLE labelled (id INT PRIMARY KEY, v ENUM('a\\\\b', 'c\\nd', 'it''s', '', '\u{20ac}', '\"', '`'), w SET('\\\\', '''', 'a b') CHARACTER SET latin1);
+            INSERT INTO labelled VALUES (1, 1, 1), (2, 2, 2), (3, 3, 7), (4, 4, 0), (5, 5, NULL), (6, 6, 4), (7, 7, 5);
             CREATE TABLE single (v VARCHAR(30) NOT NULL UNIQUE, n INT, u INT NOT NULL UNIQUE); INSERT INTO single VALUES ('a', 1, 1), ('b', 2, 2);
             CREATE TABLE checked (id INT PRIMARY KEY, v INT CHECK (v > 0), d DATE DEFAULT (CURRENT_DATE + INTERVAL 1 DAY), t TIMESTAMP ON UPDATE CURRENT_TIMESTAMP);
             INSERT INTO checked (id, v) VALUES (1, 1);
@@ -71,6 +73,39 @@ fn every_type_is_read_as_the_binlog_has_it() -> Result<()> {
         source.sql(&script)?;
         let found = same(source, &stream, &copy)?;
         ensure!(found.jobs_done == 1 && found.given_up == 0);
+    }
+    Ok(())
+}
+
+/// The information schema's names of collations lead to the numbers that the binlog has.
+#[test]
+fn every_collation_is_known_by_its_number() -> Result<()> {
+    for release in RELEASES {
+        let (source, target) = (mariadb(release)?, &pair()?.target);
+        let database = database([source, target], "copy_collations")?;
+        let (stream, copy) = two(source, target, &database)?;
+        let collations = source.rows(
+            "SELECT CHARACTER_SET_NAME, FULL_COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY
+             WHERE CHARACTER_SET_NAME <> 'binary' ORDER BY ID",
+        )?;
+        ensure!(collations.len() > 200, "{}", collations.len());
+        let mut script = format!("USE `{database}`");
+        for (n, some) in collations.chunks(200).enumerate() {
+            let columns = some.iter().enumerate().map(|(at, row)| {
+                let text = |column: usize| row[column].as_deref().unwrap_or_default();
+                format!(
+                    ", c{at} VARCHAR(3) CHARACTER SET {} COLLATE {}",
+                    text(0),
+                    text(1)
+                )
+            });
+            let columns: String = columns.collect();
+            script += &format!(
+                "; CREATE TABLE t{n} (id INT PRIMARY KEY{columns}); INSERT INTO t{n} (id, c0) VALUES (1, 'x')"
+            );
+        }
+        source.sql(&script)?;
+        same(source, &stream, &copy)?;
     }
     Ok(())
 }
