@@ -63,7 +63,7 @@ pub fn xa_transactions(source: &MySql) -> Result<()> {
     let (stream, copy) = two(source, target, &database)?;
     source.sql(&format!(
         "USE `{database}`; {}",
-        rows(deep, "t", 4000, "PRIMARY KEY", 2000)
+        rows(deep, "t", 4000, "PRIMARY KEY", 4000)
     ))?;
     let streaming = stream.start("capture")?;
     let running = slow(&copy, "1500")?;
@@ -81,7 +81,7 @@ pub fn xa_transactions(source: &MySql) -> Result<()> {
                 let end = random.pick(&["COMMIT", "COMMIT", "ROLLBACK"]);
                 format!(
                     "XA START 'x{n}-{xid}'; {change}; XA END 'x{n}-{xid}'; XA PREPARE 'x{n}-{xid}'; DO SLEEP({}); XA {end} 'x{n}-{xid}'",
-                    0.01 * random.below(10) as f64
+                    0.002 * random.below(10) as f64
                 )
             })
         })
