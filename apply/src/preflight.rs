@@ -1,15 +1,19 @@
 //! Is a target fit to be applied to? Settings and privileges, each with its remedy.
 
 mod active;
+mod beside;
+mod capacity;
 mod ddl;
 mod grants;
 mod room;
+mod topology;
 
 use binferry_schemas::{
     address::Address,
     fault::Fault,
     filter::TableFilter,
     finding::{Finding, Severity},
+    portrait::Portrait,
 };
 use mysql_async::{Conn, prelude::Queryable};
 
@@ -40,6 +44,10 @@ pub struct Wanted<'a> {
     /// The stream begins with a copy, into this.
     pub copy: Option<IntoTables>,
     pub ddl: DdlMode,
+    /// Connections that apply.
+    pub workers: u32,
+    /// Where what is applied comes from, as far as that is known.
+    pub source: Option<&'a Portrait>,
 }
 
 /// Looks at a target.
@@ -86,6 +94,17 @@ pub async fn preflight(address: &Address, wanted: &Wanted<'_>) -> Vec<Finding> {
         && let Err(error) = room::room(conn, &grants, wanted.tables, into, &mut findings).await
     {
         findings.push(from_error("tables", &error));
+    }
+    if let Err(error) = capacity::capacity(conn, wanted.workers, &mut findings).await {
+        findings.push(from_error("capacity", &error));
+    }
+    if let Err(error) = topology::topology(&mut target, wanted, &mut findings).await {
+        findings.push(from_error("replication", &error));
+    }
+    if let Some(source) = wanted.source
+        && let Err(error) = beside::beside(&mut target, source, wanted, &mut findings).await
+    {
+        findings.push(from_error("source and target", &error));
     }
     if wanted.ddl == DdlMode::Apply {
         ddl::check(&mut target, &grants, &mut findings).await;

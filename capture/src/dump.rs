@@ -40,6 +40,7 @@ pub(crate) use event::{
 };
 pub use event::{Event, FORMAT_DESCRIPTION, HEARTBEAT, HEARTBEAT_V2, ROTATE, TRANSACTION_PAYLOAD};
 pub use identity::choose_server_id;
+pub(crate) use identity::replicas;
 
 const COM_BINLOG_DUMP_GTID: u8 = 0x1E;
 const COM_BINLOG_DUMP: u8 = 0x12;

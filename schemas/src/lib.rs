@@ -4,10 +4,11 @@
 //!
 //! On a change's way: [`source`] and [`address`] say where it comes from, [`filter`] whether its table is carried, [`gtid`] names its
 //! transaction, [`row`] describes its table, [`datum`] is its row images, [`record`] carries it in the log. [`avro`], [`fingerprint`],
-//! [`fault`] and [`finding`] are the ground that these stand on.
+//! [`fault`], [`finding`] and [`portrait`] are the ground that these stand on.
 
 pub mod fault;
 pub mod finding;
+pub mod portrait;
 
 pub mod address;
 pub mod filter;

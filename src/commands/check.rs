@@ -1,17 +1,29 @@
 //! `check`: everything that would stop a start, before it does.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+mod addresses;
+mod space;
+
+use std::{io::Write, path::PathBuf, process::ExitCode, sync::Arc};
 
 use binferry_apply::Gtids;
-use binferry_capture::{client::Connection, preflight::Wanted};
+use binferry_capture::{
+    client::Connection,
+    error::CaptureError,
+    preflight::{self, Sizes, Wanted},
+};
 use binferry_schemas::{
+    address::Address,
+    fault::Fault,
     filter::TableFilter,
     finding::{Finding, Severity},
+    portrait::Portrait,
+    record::FoldState,
     source::SourceAddress,
 };
-use binferry_transport::kafka::KafkaLog;
+use binferry_transport::{embedded::EmbeddedLog, kafka::KafkaLog, log::Log};
 use serde_json::json;
 
+use self::addresses::Places;
 use crate::{
     cli::{LogPlace, Options, Place},
     failure::{Failure, NO},
@@ -25,55 +37,61 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
         ));
     }
     let filter = options.filter()?;
-    let mut all: Vec<(&str, Finding)> = Vec::new();
+    let (places, mut all) = addresses::look_up(options).await?;
+    let (of_log, log) = match places.log {
+        true => check_log(options).await?,
+        false => (Vec::new(), None),
+    };
     let copies = match options.from()? {
         Some(place) => place == Place::Snapshot,
-        None => is_first_start(options).await?,
+        None => is_first_start(options, &places, log.as_ref()).await?,
     };
-    if options.source.is_some() {
-        let findings = match options.source()? {
+    let mut source = Source {
+        copies,
+        ..Source::default()
+    };
+    if places.source {
+        match options.source()? {
             SourceAddress::Server(server) => {
-                let mut connection = Connection::open(&server).await?;
-                let wanted = Wanted {
-                    tables: &filter,
-                    copy: copies,
-                };
-                let findings = binferry_capture::preflight::check(&mut connection, &wanted).await?;
-                connection.close().await;
-                findings
+                source = check_source(options, &server, &filter, copies, log.as_ref()).await;
             }
-            SourceAddress::Files(paths) => check_files(&paths, &filter).await,
-        };
-        all.extend(findings.into_iter().map(|finding| ("source", finding)));
+            SourceAddress::Files(paths) => {
+                source.findings = check_files(&paths, &filter).await;
+                if let Some(known) = &log {
+                    let log = known.log.as_ref();
+                    let finding = binferry_capture::stream::compare_with(&paths, log).await?;
+                    source.findings.extend(finding);
+                }
+            }
+        }
     }
-    if options.target.is_some() {
+    all.extend(source.findings.into_iter().map(|f| ("source", f)));
+    if places.target {
         let triggers = options.allow_triggers()?;
         let wanted = binferry_apply::Wanted {
             tables: &filter,
             triggers: triggers.as_ref(),
             gtids: options.gtids()?,
-            copy: copies.then(|| options.copy_into()).transpose()?,
+            copy: source.copies.then(|| options.copy_into()).transpose()?,
             ddl: options.ddl(),
+            workers: options.workers()?,
+            source: source.portrait.as_ref(),
         };
         let findings = binferry_apply::preflight(&options.target()?, &wanted).await;
         all.extend(findings.into_iter().map(|finding| ("target", finding)));
     }
-    let mut readable = options.log.is_some();
-    if readable && let LogPlace::Kafka(kafka) = options.log()? {
-        let (findings, is_there) = KafkaLog::check(*kafka).await?;
-        readable = is_there && findings.iter().all(|f| f.severity != Severity::Blocking);
+    all.extend(of_log.into_iter().map(|finding| ("log", finding)));
+    if options.log.is_some()
+        && let LogPlace::Directory(path) = options.log()?
+        && let Ok(free) = EmbeddedLog::free_bytes(&path)
+    {
+        let is_new = log.is_none_or(|known| known.state.sites.is_empty());
+        let sizes = Sizes {
+            tables: source.sizes.tables.filter(|_| source.copies),
+            binlogs: source.sizes.binlogs.filter(|_| is_new),
+        };
+        let findings = space::judge(&path, free, &sizes, &options.retention()?);
         all.extend(findings.into_iter().map(|finding| ("log", finding)));
-    }
-    if readable {
-        // Opening and folding it is the check: damage is an error of its own.
-        let log = super::open_log(options).await?;
-        binferry_transport::resume::tail_state(log.as_ref()).await?;
-        if options.source.is_some()
-            && let SourceAddress::Files(paths) = options.source()?
-        {
-            let finding = binferry_capture::stream::compare_with(&paths, log.as_ref()).await?;
-            all.extend(finding.map(|finding| ("log", finding)));
-        }
     }
     let blocking = all
         .iter()
@@ -86,8 +104,32 @@ pub async fn run(options: &Options) -> Result<ExitCode, Failure> {
     })
 }
 
+/// A log that is there, and what its fold says.
+struct KnownLog {
+    log: Arc<dyn Log>,
+    state: FoldState,
+}
+
+/// Opening and folding it is a check, too: damage is an error of its own.
+async fn check_log(options: &Options) -> Result<(Vec<Finding>, Option<KnownLog>), Failure> {
+    let (findings, is_there) = match options.log()? {
+        LogPlace::Kafka(kafka) => KafkaLog::check(*kafka).await?,
+        LogPlace::Directory(path) => EmbeddedLog::check(&path)?,
+    };
+    if !is_there || findings.iter().any(|f| f.severity == Severity::Blocking) {
+        return Ok((findings, None));
+    }
+    let log = super::open_log(options).await?;
+    let state = binferry_transport::resume::tail_state(log.as_ref()).await?;
+    Ok((findings, Some(KnownLog { log, state })))
+}
+
 /// Without --from: would a start copy the tables? Not where the log or the stream at the target has begun.
-async fn is_first_start(options: &Options) -> Result<bool, Failure> {
+async fn is_first_start(
+    options: &Options,
+    places: &Places,
+    log: Option<&KnownLog>,
+) -> Result<bool, Failure> {
     if options.source.is_none() || options.gtids()? == Gtids::Preserve {
         return Ok(false);
     }
@@ -95,19 +137,81 @@ async fn is_first_start(options: &Options) -> Result<bool, Failure> {
         return Ok(false);
     }
     // What can't be reached is told by the checks themselves.
-    if options.target.is_some()
+    if places.target
         && let Ok(Some(_)) =
             binferry_apply::read_progress(&options.target()?, &options.stream()).await
     {
         return Ok(false);
     }
-    if options.log.is_some()
-        && let Ok(log) = super::open_log(options).await
-    {
-        let state = binferry_transport::resume::tail_state(log.as_ref()).await?;
-        return Ok(state.sites.is_empty());
+    Ok(log.is_none_or(|known| known.state.sites.is_empty()))
+}
+
+/// What was found about a source, and what its target is judged by.
+#[derive(Default)]
+struct Source {
+    findings: Vec<Finding>,
+    portrait: Option<Portrait>,
+    sizes: Sizes,
+    copies: bool,
+}
+
+async fn check_source(
+    options: &Options,
+    server: &Address,
+    filter: &TableFilter,
+    copies: bool,
+    log: Option<&KnownLog>,
+) -> Source {
+    let mut source = Source {
+        copies,
+        ..Source::default()
+    };
+    if let Err(error) = ask_source(options, server, filter, log, &mut source).await {
+        source.findings.push(Finding {
+            severity: Severity::Blocking,
+            subject: "connection".to_owned(),
+            found: error.to_string(),
+            reason: "the source cannot be used like this".to_owned(),
+            remedy: error.hint(),
+        });
     }
-    Ok(true)
+    source
+}
+
+async fn ask_source(
+    options: &Options,
+    server: &Address,
+    filter: &TableFilter,
+    log: Option<&KnownLog>,
+    source: &mut Source,
+) -> Result<(), CaptureError> {
+    let mut connection = Connection::open(server).await?;
+    let wanted = Wanted {
+        tables: filter,
+        copy: source.copies,
+    };
+    source.findings = preflight::check(&mut connection, &wanted).await?;
+    let is_refused = |f: &Finding| f.subject == "version" && f.severity == Severity::Blocking;
+    if source.findings.iter().any(is_refused) {
+        // Such a server may not understand the other questions.
+        return Ok(());
+    }
+    let me = log.map(|known| known.log.id());
+    let ids = preflight::unique_ids(&mut connection, options.server_id, me).await?;
+    source.findings.extend(ids);
+    let fits = source
+        .findings
+        .iter()
+        .all(|f| f.severity != Severity::Blocking);
+    if fits && let Some(known) = log {
+        let site = options.site();
+        let found = preflight::continues(&mut connection, &known.state, &site).await?;
+        source.findings.extend(found);
+    }
+    source.sizes = preflight::sizes(&mut connection, filter).await?;
+    source.portrait = Some(preflight::portrait(&mut connection, filter).await?);
+    connection.close().await;
+    Ok(())
 }
 
 /// What the files hold comes first, then what speaks against them.

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod binferry;
+mod check;
 mod configuration;
 mod conflicts;
 mod copied;

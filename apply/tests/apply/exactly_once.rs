@@ -354,6 +354,8 @@ async fn logins_and_privileges(release: Release) -> Result<()> {
         gtids: options.gtids,
         copy: None,
         ddl: binferry_apply::DdlMode::Stop,
+        workers: 1,
+        source: None,
     };
     let findings = binferry_apply::preflight(&options.address, &wanted).await;
     assert!(

@@ -15,10 +15,10 @@ const PARSE_ERROR: u16 = 1064;
 const HIGH: u32 = 1 << 31;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Replica {
-    server_id: u32,
+pub(crate) struct Replica {
+    pub server_id: u32,
     host: String,
-    uuid: Option<Uuid>,
+    pub uuid: Option<Uuid>,
 }
 
 /// A server_id that neither the source nor a replica that it knows of uses. `wanted` is checked; without it one is derived from
@@ -35,6 +35,16 @@ pub async fn choose_server_id(
         .single()
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
+    let others: Vec<_> = replicas(connection)
+        .await?
+        .into_iter()
+        .filter(|replica| replica.uuid != Some(replica_uuid))
+        .collect();
+    Ok(pick(wanted, source, &others, replica_uuid)?)
+}
+
+/// Those that the source shows.
+pub(crate) async fn replicas(connection: &mut Connection) -> Result<Vec<Replica>, CaptureError> {
     let replicas = match connection.query("SHOW REPLICAS").await {
         Err(CaptureError::Permanent(Permanent::Refused { error, .. }))
             if error.code == PARSE_ERROR =>
@@ -51,11 +61,7 @@ pub async fn choose_server_id(
         }
         other => other?,
     };
-    let others: Vec<_> = replicas_in(&replicas)
-        .into_iter()
-        .filter(|replica| replica.uuid != Some(replica_uuid))
-        .collect();
-    Ok(pick(wanted, source, &others, replica_uuid)?)
+    Ok(replicas_in(&replicas))
 }
 
 fn replicas_in(rows: &Rows) -> Vec<Replica> {

@@ -68,6 +68,10 @@ pub(super) fn judge(observed: &Observed, _wanted: &Wanted<'_>) -> Vec<Finding> {
     binlog_filters(observed, &mut findings);
     replica(observed, &mut findings);
     retention(observed, &mut findings);
+    findings.extend(space_limit(
+        observed,
+        "remove binlog_space_limit from my.cnf and restart the server",
+    ));
     if observed
         .variables
         .get("binlog_checksum")
@@ -290,6 +294,18 @@ fn retention(observed: &Observed, findings: &mut Vec<Finding>) {
     );
 }
 
+/// Percona Server, and MariaDB from 11.4 on: the oldest binlogs go when all have so many bytes. 0: no limit.
+pub(super) fn space_limit(observed: &Observed, remedy: &str) -> Option<Finding> {
+    let bytes = observed.variables.get("binlog_space_limit")?;
+    (bytes.parse::<u64>().ok()? > 0).then(|| Finding {
+        severity: Severity::Warning,
+        subject: "binlog_space_limit".into(),
+        found: bytes.clone(),
+        reason: "the oldest binlogs are purged beyond it, however new: a capture that is down while more is written cannot resume".into(),
+        remedy: Some(remedy.into()),
+    })
+}
+
 /// 0: binlogs are kept for ever.
 pub(super) fn retention_of(seconds: u64, remedy: &str) -> Option<Finding> {
     (1..SHORT_RETENTION_S).contains(&seconds).then(|| Finding {
@@ -476,6 +492,11 @@ pub(super) mod tests {
             [(Severity::Warning, "binlog_expire_logs_seconds".to_owned())]
         );
         assert_eq!(judged(&with("binlog_expire_logs_seconds", "0")), []);
+        assert_eq!(
+            judged(&with("binlog_space_limit", "1073741824")),
+            [(Severity::Warning, "binlog_space_limit".to_owned())]
+        );
+        assert_eq!(judged(&with("binlog_space_limit", "0")), []);
         let mut observed = fit();
         observed.grants = Grants::default();
         assert_eq!(

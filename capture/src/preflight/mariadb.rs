@@ -2,7 +2,7 @@
 //!
 //! MariaDB keeps no setting by itself (there is no SET PERSIST): each remedy names the statement, and the setting belongs into my.cnf, too.
 
-use super::judge::{binlog_filters, retention_of, row_images, server_id, shown};
+use super::judge::{binlog_filters, retention_of, row_images, server_id, shown, space_limit};
 use super::{Finding, Observed, Severity, Version};
 
 /// The first with binlog_row_metadata.
@@ -84,6 +84,10 @@ pub(super) fn judge(observed: &Observed) -> Vec<Finding> {
     binlog_filters(observed, &mut findings);
     replica(observed, &mut findings);
     retention(observed, &mut findings);
+    findings.extend(space_limit(
+        observed,
+        "SET GLOBAL binlog_space_limit = 0, and in my.cnf",
+    ));
     let checksum = observed.variables.get("binlog_checksum");
     if checksum.is_some_and(|value| value != "CRC32") {
         findings.push(Finding {
@@ -238,6 +242,7 @@ mod tests {
             ("gtid_strict_mode", "OFF", Severity::Warning),
             ("binlog_checksum", "NONE", Severity::Warning),
             ("binlog_expire_logs_seconds", "600", Severity::Warning),
+            ("binlog_space_limit", "1073741824", Severity::Warning),
         ] {
             assert_eq!(judged(&with(name, value)), [(severity, name.to_owned())]);
         }

@@ -9,6 +9,9 @@ mod facts;
 mod grants;
 mod judge;
 mod mariadb;
+mod portrait;
+mod sizes;
+mod topology;
 
 use std::collections::HashMap;
 
@@ -22,6 +25,9 @@ pub use binferry_schemas::finding::{Finding, Severity};
 pub use copying::copying;
 pub(crate) use facts::mariadb_uuid;
 pub use facts::{Flavour, SourceFacts, Version};
+pub use portrait::portrait;
+pub use sizes::{Sizes, sizes};
+pub use topology::{continues, unique_ids};
 
 /// What the capture is to carry.
 #[derive(Debug, Clone)]
@@ -90,7 +96,8 @@ async fn observe(connection: &mut Connection) -> Result<Observed, CaptureError> 
             "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('gtid_mode', 'enforce_gtid_consistency', 'log_bin', 'binlog_format', \
              'binlog_row_metadata', 'binlog_row_image', 'binlog_row_value_options', \
              'binlog_checksum', 'binlog_expire_logs_seconds', 'binlog_expire_logs_auto_purge', 'log_replica_updates', \
-             'log_slave_updates', 'server_id', 'gtid_strict_mode', 'binlog_alter_two_phase', 'expire_logs_days')",
+             'log_slave_updates', 'server_id', 'gtid_strict_mode', 'binlog_alter_two_phase', 'expire_logs_days', \
+             'binlog_space_limit')",
         )
         .await?
         .pairs();

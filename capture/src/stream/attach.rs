@@ -280,7 +280,7 @@ fn job(options: &CaptureOptions, before: &FoldState) -> Option<SnapshotJob> {
 
 /// What the source says, read after the log was. A server sends a transaction to its replicas a moment before it is in gtid_executed, and
 /// another capture may have logged it by then: what the log alone seems to have is asked for again.
-pub(super) async fn facts(
+pub(crate) async fn facts(
     connection: &mut Connection,
     logged: &GtidSet,
 ) -> Result<SourceFacts, CaptureError> {

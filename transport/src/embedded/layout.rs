@@ -231,7 +231,7 @@ fn number(name: &str, suffix: &str) -> Option<u64> {
 }
 
 /// A directory without `log.meta` may hold what an unfinished creation has left, and nothing else.
-fn refuse_strangers(root: &Path) -> Result<(), LogError> {
+pub(super) fn refuse_strangers(root: &Path) -> Result<(), LogError> {
     for entry in fs::read_dir(root).map_err(LogError::io("list", root))? {
         let entry = entry.map_err(LogError::io("list", root))?;
         let name = entry.file_name();

@@ -12,6 +12,7 @@
 mod disk;
 mod frame;
 mod layout;
+mod preflight;
 mod reader;
 mod recovery;
 mod registration;
