@@ -1,7 +1,7 @@
 # Everything a newcomer needs: `make demo` and `make test`. See CONTRIBUTING.md.
 CARGO ?= cargo
 
-.PHONY: demo test bench soak histories groupings comparisons fuzz lint strangers compose preflight preflight-kafka
+.PHONY: demo test bench soak histories groupings comparisons fuzz lint strangers compose preflight preflight-kafka deb
 
 demo: preflight ## a source, a target, a mixed load, kills; then the proof that both are equal
 	$(CARGO) build --release --locked -p binferry -p binferry-demo
@@ -46,6 +46,17 @@ lint: preflight ## formatting, clippy without warnings, licences and advisories 
 compose: ## MySQL, Kafka, Binferry and a second MySQL in containers (compose/README.md)
 	@docker compose version >/dev/null 2>&1 || { echo "missing: Docker with the compose plugin (docs.docker.com/compose/install)" >&2; exit 1; }
 	docker compose -f compose/compose.yaml up --build --detach --wait
+
+# Not in the home of whoever builds: it serves this alone.
+DEB := target/tools/bin/cargo-deb
+deb: preflight $(DEB) ## a Debian package of a release build, in target/debian
+	$(CARGO) build --release --locked -p binferry
+	packaging/pages target/release/binferry target/package
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deb --no-build --locked -p binferry
+
+$(DEB):
+	@echo "cargo-deb is missing: building it, once, into target/tools" >&2
+	$(CARGO) install --locked cargo-deb --version 3.8.0 --root target/tools
 
 strangers: ## reads the golden files with Python's fastavro
 	schemas/tests/strangers/run
