@@ -98,11 +98,16 @@ pub async fn preflight(address: &Address, wanted: &Wanted<'_>) -> Vec<Finding> {
     if let Err(error) = capacity::capacity(conn, wanted.workers, &mut findings).await {
         findings.push(from_error("capacity", &error));
     }
-    if let Err(error) = topology::topology(&mut target, wanted, &mut findings).await {
-        findings.push(from_error("replication", &error));
-    }
+    let replicas = match topology::topology(&mut target, wanted, &mut findings).await {
+        Ok(replicas) => replicas,
+        Err(error) => {
+            findings.push(from_error("replication", &error));
+            Vec::new()
+        }
+    };
     if let Some(source) = wanted.source
-        && let Err(error) = beside::beside(&mut target, source, wanted, &mut findings).await
+        && let Err(error) =
+            beside::beside(&mut target, source, replicas, wanted, &mut findings).await
     {
         findings.push(from_error("source and target", &error));
     }

@@ -1,11 +1,8 @@
 //! What a server says of itself that matters beside another one: a source's is taken along to where its target is judged.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use crate::{
-    finding::{Finding, Severity},
-    record::WHICH_ZONE,
-};
+use crate::record::WHICH_ZONE;
 
 /// A clock that is read twice, and two clocks that are set by the same time service.
 const CLOCKS_DIFFER_S: i64 = 5;
@@ -30,6 +27,8 @@ pub struct Portrait {
     /// It knows zones by their names.
     pub has_named_zones: bool,
     pub max_allowed_packet: u64,
+    /// The replicas that it shows, each by its `server_id` and its UUID; those without one are not among them.
+    pub replicas: Vec<(u32, String)>,
     /// What the columns of tables that are carried are compared by.
     pub collations: Vec<CollationUse>,
 }
@@ -77,6 +76,7 @@ impl Portrait {
             utc: text("utc"),
             has_named_zones: text("named zones") == "1",
             max_allowed_packet: text("max_allowed_packet").parse().unwrap_or_default(),
+            replicas: Vec::new(),
             collations: Vec::new(),
         }
     }
@@ -99,31 +99,6 @@ impl Portrait {
         let mut numbers = text.split(['.', '-']).map(|part| part.parse().ok());
         Some((numbers.next()??, numbers.next()??))
     }
-}
-
-/// Servers that follow another one, as `server_id` and `server_uuid`: those that share a number are told.
-pub fn one_id_each(
-    subject: &str,
-    replicas: impl IntoIterator<Item = (String, String)>,
-) -> Vec<Finding> {
-    let mut holders: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (id, uuid) in replicas {
-        holders.entry(id).or_default().push(uuid);
-    }
-    let shared = holders.into_iter().filter(|(_, holders)| holders.len() > 1);
-    shared
-        .map(|(id, holders)| Finding {
-            severity: Severity::Warning,
-            subject: subject.to_owned(),
-            found: format!("{id} on {}", holders.join(" and ")),
-            reason: "each of them skips, as its own, what the other has written, wherever that reaches it"
-                .to_owned(),
-            remedy: Some(
-                "SET PERSIST server_id = another number, on one of them, and restart its replication"
-                    .to_owned(),
-            ),
-        })
-        .collect()
 }
 
 #[cfg(test)]

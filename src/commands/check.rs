@@ -197,8 +197,8 @@ async fn ask_source(
         return Ok(());
     }
     let me = log.map(|known| known.log.id());
-    let ids = preflight::unique_ids(&mut connection, options.server_id, me).await?;
-    source.findings.extend(ids);
+    let id = preflight::free_id(&mut connection, options.server_id, me).await?;
+    source.findings.extend(id);
     let fits = source
         .findings
         .iter()

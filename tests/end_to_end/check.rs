@@ -18,7 +18,7 @@ const USER: &str = "looks";
 fn account(server: &MySql) -> Result<()> {
     let quoted = PASSWORD.replace('\'', "''");
     server.sql(&format!(
-        "CREATE USER {USER}@'%' IDENTIFIED BY '{quoted}'; GRANT ALL ON *.* TO {USER}@'%'"
+        "CREATE USER IF NOT EXISTS {USER}@'%' IDENTIFIED BY '{quoted}'; GRANT ALL ON *.* TO {USER}@'%'"
     ))?;
     Ok(())
 }

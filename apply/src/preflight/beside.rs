@@ -23,6 +23,7 @@ const NOT_KNOWN: [u16; 3] = [1273, 1115, 1253];
 pub async fn beside(
     target: &mut Target,
     source: &Portrait,
+    replicas: Vec<(u32, String)>,
     wanted: &Wanted<'_>,
     findings: &mut Vec<Finding>,
 ) -> Result<(), ApplyError> {
@@ -33,7 +34,8 @@ pub async fn beside(
         let rows = rows.into_iter();
         answers.extend(rows.map(|(name, value)| (name.to_ascii_lowercase(), value)));
     }
-    let own = Portrait::of(&answers);
+    let mut own = Portrait::of(&answers);
+    own.replicas = replicas;
     let mut found = vec![identity(source, &own, wanted.gtids)];
     found.push(versions(source, &own));
     found.push(packets(source, &own));
@@ -41,6 +43,7 @@ pub async fn beside(
         found.push(time_zone(source, &own));
     }
     findings.extend(found.into_iter().flatten());
+    findings.extend(replica_ids(source, &own));
     for used in &source.collations {
         if !is_known(target, used).await? {
             findings.extend(unknown(target, used, wanted).await?);
@@ -108,6 +111,40 @@ fn identity(source: &Portrait, own: &Portrait, gtids: Gtids) -> Option<Finding> 
     };
     let found = format!("{}, the source's", own.server_id);
     finding(Severity::Warning, "server_id", found, reason, OTHER_ID)
+}
+
+/// A number that a replica of either server has, and another server that is known, too. A server shows its replicas by their numbers, so
+/// never two with one.
+fn replica_ids(source: &Portrait, own: &Portrait) -> Vec<Finding> {
+    let mut known: Vec<(&str, u32, &str)> = Vec::new();
+    for (server, its_own, below) in [
+        (source, "the source", "a replica of the source"),
+        (own, "the target", "a replica of the target"),
+    ] {
+        let uuid = server.uuid.as_deref();
+        known.extend(uuid.map(|uuid| (its_own, server.server_id, uuid)));
+        let replicas = server.replicas.iter();
+        known.extend(replicas.map(|(id, uuid)| (below, *id, uuid.as_str())));
+    }
+    let mut findings = Vec::new();
+    for (n, (who, id, uuid)) in known.iter().enumerate() {
+        let other = known[..n]
+            .iter()
+            .find(|other| other.1 == *id && other.2 != *uuid);
+        let Some((other, ..)) = other else { continue };
+        // Those two alone are told otherwise.
+        if (*other, *who) == ("the source", "the target") {
+            continue;
+        }
+        findings.extend(finding(
+            Severity::Warning,
+            "server_id",
+            format!("{id} on {other} and on {who} ({uuid})"),
+            "each of them skips, as its own, what the other has written, wherever that reaches it",
+            "SET PERSIST server_id = another number, on one of them, and restart its replication",
+        ));
+    }
+    findings
 }
 
 /// Of one kind, an older target; of two kinds, each has what the other lacks.
@@ -283,6 +320,36 @@ mod tests {
         let named = server("Europe/Paris");
         assert_eq!(told(&named, &target), Some(Severity::Warning));
         assert_eq!(told(&named, &knowing), None);
+    }
+
+    #[test]
+    fn numbers_of_replicas() {
+        let with = |uuid: &str, id: u32, replicas: &[(u32, &str)]| Portrait {
+            uuid: Some(uuid.into()),
+            server_id: id,
+            replicas: (replicas.iter())
+                .map(|(id, uuid)| (*id, (*uuid).to_owned()))
+                .collect(),
+            ..server("SYSTEM")
+        };
+        let told = |source, target| replica_ids(&source, &target).len();
+        assert_eq!(told(with("a", 1, &[(3, "c")]), with("b", 2, &[])), 0);
+        assert_eq!(
+            told(with("a", 1, &[(2, "b")]), with("b", 2, &[])),
+            0,
+            "one server"
+        );
+        assert_eq!(told(with("a", 1, &[(2, "c")]), with("b", 2, &[])), 1);
+        assert_eq!(told(with("a", 1, &[]), with("b", 2, &[(1, "c")])), 1);
+        assert_eq!(
+            told(with("a", 1, &[(3, "c")]), with("b", 2, &[(3, "d")])),
+            1
+        );
+        assert_eq!(
+            told(with("a", 1, &[]), with("b", 1, &[])),
+            0,
+            "told elsewhere"
+        );
     }
 
     #[test]

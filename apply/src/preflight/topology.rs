@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use binferry_schemas::{
     finding::{Finding, Severity},
-    portrait::{Portrait, one_id_each},
+    portrait::Portrait,
 };
 use mysql_async::{Conn, Row, prelude::Queryable};
 
@@ -21,11 +21,12 @@ const PARSE_ERROR: u16 = 1064;
 
 type Answer = HashMap<String, String>;
 
+/// Gives the replicas that the target shows, as [`Portrait::replicas`] has them.
 pub async fn topology(
     target: &mut Target,
     wanted: &Wanted<'_>,
     findings: &mut Vec<Finding>,
-) -> Result<(), ApplyError> {
+) -> Result<Vec<(u32, String)>, ApplyError> {
     let (fed, following, grant): (&[&str], &[&str], _) = match target.dialect {
         Dialect::MySql => (
             &["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"],
@@ -49,15 +50,17 @@ pub async fn topology(
             findings.extend(channels.map(|channel| channel.judge(wanted.source, wanted.gtids)));
         }
     }
-    match ask(&mut target.conn, following).await? {
-        None => findings.push(out_of_sight(
-            "native replicas",
-            "which servers follow the target",
-            grant.1,
-        )),
+    Ok(match ask(&mut target.conn, following).await? {
+        None => {
+            findings.push(out_of_sight(
+                "native replicas",
+                "which servers follow the target",
+                grant.1,
+            ));
+            Vec::new()
+        }
         Some(replicas) => below(&replicas, wanted.gtids, findings),
-    }
-    Ok(())
+    })
 }
 
 /// The answer to the first statement that this version knows, names in lower case; `None` when we may not ask.
@@ -198,17 +201,21 @@ fn names_objects(name: &str, value: &str) -> bool {
     of_objects && !value.is_empty()
 }
 
-fn below(replicas: &[Answer], gtids: Gtids, findings: &mut Vec<Finding>) {
+fn below(replicas: &[Answer], gtids: Gtids, findings: &mut Vec<Finding>) -> Vec<(u32, String)> {
     let text = |replica: &Answer, names: &[&str]| {
         let found = names.iter().find_map(|name| replica.get(*name));
         found.cloned().unwrap_or_default()
     };
-    let mut ids = Vec::new();
+    let mut known = Vec::new();
     for replica in replicas {
         let id = text(replica, &["server_id"]);
         let uuid = text(replica, &["replica_uuid", "slave_uuid"]);
         let host = text(replica, &["host"]);
-        ids.push((id.clone(), uuid));
+        if let Ok(id) = id.parse()
+            && !uuid.is_empty()
+        {
+            known.push((id, uuid));
+        }
         findings.push(Finding {
             severity: Severity::Info,
             subject: "native replica of the target".to_owned(),
@@ -224,7 +231,7 @@ fn below(replicas: &[Answer], gtids: Gtids, findings: &mut Vec<Finding>) {
             remedy: None,
         });
     }
-    findings.extend(one_id_each("server_id of the target's replicas", ids));
+    known
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(crate) use facts::mariadb_uuid;
 pub use facts::{Flavour, SourceFacts, Version};
 pub use portrait::portrait;
 pub use sizes::{Sizes, sizes};
-pub use topology::{continues, unique_ids};
+pub use topology::{continues, free_id};
 
 /// What the capture is to carry.
 #[derive(Debug, Clone)]

@@ -7,9 +7,13 @@ use binferry_schemas::{
     portrait::{CollationUse, Portrait},
 };
 
-use crate::{client::Connection, error::CaptureError};
+use crate::{
+    client::Connection,
+    dump::replicas,
+    error::{CaptureError, Permanent},
+};
 
-/// Needs no privilege; collations are those of columns that the user may see. The session's `time_zone` is UTC afterwards.
+/// Needs no privilege, but shows no replicas without REPLICATION SLAVE; collations are those of columns that the user may see. The session's `time_zone` is UTC afterwards.
 pub async fn portrait(
     connection: &mut Connection,
     tables: &TableFilter,
@@ -20,6 +24,16 @@ pub async fn portrait(
     }
     let mut portrait = Portrait::of(&answers);
     portrait.collations = collations(connection, tables).await?;
+    portrait.replicas = match replicas(connection).await {
+        Ok(replicas) => {
+            let replicas = replicas.into_iter();
+            let known = replicas.filter_map(|one| Some((one.server_id, one.uuid?.to_string())));
+            known.collect()
+        }
+        // The grant that it lacks is a finding of its own.
+        Err(CaptureError::Permanent(Permanent::Unprivileged { .. })) => Vec::new(),
+        Err(error) => return Err(error),
+    };
     Ok(portrait)
 }
 

@@ -1,23 +1,22 @@
-//! A source among others: the numbers of its replicas, ours among them, and the log that goes on with it.
+//! A source among others: our number beside those of its replicas, and the log that goes on with it.
 
 use binferry_schemas::{
     fault::Fault,
     finding::{Finding, Severity},
     gtid::Uuid,
-    portrait::one_id_each,
     record::FoldState,
 };
 
 use crate::{
     client::Connection,
-    dump::{choose_server_id, replicas},
+    dump::choose_server_id,
     error::{CaptureError, Permanent},
     stream::attach::facts,
 };
 
-/// Is our `server_id` free at the source, and has each of its replicas one of its own? `me`: the log's id, where there is one. Needs
+/// Is our `server_id` free at the source? `me`: the log's id, where there is one. Needs
 /// REPLICATION SLAVE.
-pub async fn unique_ids(
+pub async fn free_id(
     connection: &mut Connection,
     wanted: Option<u32>,
     me: Option<Uuid>,
@@ -47,11 +46,6 @@ pub async fn unique_ids(
         Err(CaptureError::Permanent(Permanent::Unprivileged { .. })) => return Ok(findings),
         Err(error) => return Err(error),
     }
-    let replicas = replicas(connection).await?.into_iter().map(|replica| {
-        let uuid = replica.uuid.map(|uuid| uuid.to_string());
-        (replica.server_id.to_string(), uuid.unwrap_or_default())
-    });
-    findings.extend(one_id_each("server_id of the source's replicas", replicas));
     Ok(findings)
 }
 

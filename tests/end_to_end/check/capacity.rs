@@ -1,10 +1,12 @@
 //! Room, the log, and what leads there.
 
+use std::net::TcpStream;
+
 use anyhow::{Result, ensure};
 use binferry_servers::{MySql, Release, pair};
 
 use super::{USER, about, account, none, one};
-use crate::binferry::{Pipeline, SOURCE_USER, done, executed, output, program, users};
+use crate::binferry::{Pipeline, SOURCE_USER, done, eventually, executed, output, program, users};
 
 #[test]
 fn a_small_target() -> Result<()> {
@@ -12,7 +14,7 @@ fn a_small_target() -> Result<()> {
     let database = pair()?.database("small")?;
     let target = MySql::builder()
         .args(["--max-connections=20", "--max-allowed-packet=2M"])
-        .arg("--innodb-buffer-pool-size=16M")
+        .args(["--innodb-buffer-pool-size=16M", "--connect-timeout=600"])
         .start()?;
     let pipeline = Pipeline::new(source, &target, &database)?;
     account(&target)?;
@@ -31,6 +33,12 @@ fn a_small_target() -> Result<()> {
         "blocking",
         &["needs 32 connections", "--workers "],
     )?;
+    // One that says nothing counts, too.
+    let _taken = TcpStream::connect((target.host(), target.port()))?;
+    eventually("the connection is counted", || {
+        let counted = target.rows("SHOW GLOBAL STATUS LIKE 'Threads_connected'")?;
+        Ok(counted[0][1].as_deref() == Some("2"))
+    })?;
     one(
         &mut with(18),
         most,
