@@ -336,9 +336,7 @@ fn under_load() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn on_mariadb() -> Result<()> {
-    let (source, target) = (&pair()?.source, mariadb(Release::MariaDb11_8)?);
+fn across(source: &MySql, target: &MySql) -> Result<()> {
     let database = database([source, target], "heal_across")?;
     for server in [source, target] {
         server.sql(&format!(
@@ -358,4 +356,14 @@ fn on_mariadb() -> Result<()> {
     let left = found(&mut command(source, target, &database))?;
     ensure!(told(&left).is_empty(), "{left:#?}");
     Ok(())
+}
+
+#[test]
+fn from_mysql_to_mariadb() -> Result<()> {
+    across(&pair()?.source, mariadb(Release::MariaDb11_8)?)
+}
+
+#[test]
+fn from_mariadb_to_mysql() -> Result<()> {
+    across(mariadb(Release::MariaDb10_11)?, &pair()?.target)
 }
