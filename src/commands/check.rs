@@ -281,5 +281,8 @@ fn print(all: &[(&str, Finding)], as_json: bool) -> std::io::Result<()> {
             writeln!(out, "                  remedy: {remedy}")?;
         }
     }
-    Ok(())
+    match all.iter().any(|(_, f)| f.severity == Severity::Blocking) {
+        true => Ok(()),
+        false => writeln!(out, "nothing blocks: ready to run"),
+    }
 }
