@@ -2,17 +2,18 @@
 //!
 //! MySQL compares documents by value: `1`, `1.0` and `1e0` are equal, of whatever type they are. An UPDATE that changes nothing but such documents
 //! leaves the row as it is, without an error, and counts it as found (`compare_records` in sql/sql_update.cc). A REPLACE on the source does write
-//! them, and so do two changes of a row whose net effect they are. Such a row is deleted and inserted again.
+//! them, and so do two changes of a row whose net effect they are. Such a row is deleted and inserted again; where it has columns that only the
+//! target has, and that would be lost, it is updated twice, by way of documents that are equal to neither.
 
 use binferry_schemas::{
-    datum::Value,
+    datum::{DatumError, Value},
     record::{ForeignKeys, Operation},
     row::ColumnType,
 };
 
 use crate::{
     batch,
-    change::RowChange,
+    change::{RowChange, RowImage},
     error::ApplyError,
     target::mapping::{Mapping, Order},
 };
@@ -20,8 +21,7 @@ use crate::{
 impl Mapping {
     /// May the server leave a row alone in an UPDATE from one image to the other, though they differ?
     pub fn leaves_alone(&self, before: &[Option<Value<'_>>], after: &[Option<Value<'_>>]) -> bool {
-        // A row that is written anew loses what only the target has of it.
-        if !self.has_documents || self.order == Order::Logged {
+        if !self.has_documents {
             return false;
         }
         let mut differs = false;
@@ -63,10 +63,11 @@ pub fn written_anew(change: &RowChange) -> Result<Option<[RowChange; 2]>, ApplyE
         let values = mapping.values(image);
         values.map_err(|error| change.datum_error(error))
     };
-    if before.is_partial()
-        || after.is_partial()
-        || !mapping.leaves_alone(&values(before)?, &values(after)?)
-    {
+    if before.is_partial() || after.is_partial() {
+        return Ok(None);
+    }
+    let (old, new) = (values(before)?, values(after)?);
+    if !mapping.leaves_alone(&old, &new) {
         return Ok(None);
     }
     let part = |operation, before, after| RowChange {
@@ -77,10 +78,38 @@ pub fn written_anew(change: &RowChange) -> Result<Option<[RowChange; 2]>, ApplyE
         foreign_keys: ForeignKeys::Unchecked,
         ..change.clone()
     };
+    if mapping.order == Order::Logged {
+        let between = between(mapping, &new).map_err(|error| change.datum_error(error))?;
+        return Ok(Some([
+            part(
+                Operation::Update,
+                change.before.clone(),
+                Some(between.clone()),
+            ),
+            part(Operation::Update, Some(between), change.after.clone()),
+        ]));
+    }
     Ok(Some([
         part(Operation::Delete, change.before.clone(), None),
         part(Operation::Insert, None, change.after.clone()),
     ]))
+}
+
+/// The row with each document in an array: equal to none that is like it.
+fn between(mapping: &Mapping, row: &[Option<Value<'_>>]) -> Result<RowImage, DatumError> {
+    let columns = mapping.schema.columns.iter().zip(row);
+    let texts: Vec<Option<String>> = columns
+        .map(|(column, value)| {
+            let document = text(value).filter(|_| column.ty == ColumnType::Json);
+            document.map(|document| format!("[{document}]"))
+        })
+        .collect();
+    let values = row.iter().zip(&texts);
+    let values = values.map(|(value, document)| match document {
+        Some(document) => Some(Value::Text(document)),
+        None => *value,
+    });
+    mapping.image(&values.collect())
 }
 
 /// Are the documents the same but for how their numbers are written, or for types that their texts do not tell? Both are as the server prints

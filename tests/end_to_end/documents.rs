@@ -58,6 +58,15 @@ fn carried(purpose: &str, options: &[&str], planted: &str) -> Result<()> {
     let (here, there) = (dump(source)?, dump(target)?);
     ensure!(here.contains("1.0"), "{here}");
     ensure!(here == there, "source:\n{here}\ntarget:\n{there}");
+    if planted.contains("mine") {
+        let mine =
+            |table: &str| target.value(&format!("SELECT MIN(mine) FROM `{database}`.{table}"));
+        // A REPLACE that meets two unique keys is a delete and an insert on the source, too: of `uniq` nothing is kept.
+        for table in ["plain", "parent", "child"] {
+            let least = mine(table)?;
+            ensure!(least == "8", "{table}: {least}");
+        }
+    }
     Ok(())
 }
 
@@ -73,6 +82,15 @@ fn beside_a_conflict() -> Result<()> {
         &["--on-conflict", "source_wins", "--workers", "1"],
         "UPDATE plain SET v = 7 WHERE id = 4",
     )
+}
+
+/// Columns that only the target has are kept.
+#[test]
+fn beside_columns_of_the_targets_own() -> Result<()> {
+    let own = ["plain", "parent", "child", "uniq"].map(|table| {
+        format!("ALTER TABLE {table} ADD mine INT DEFAULT 7; UPDATE {table} SET mine = 8")
+    });
+    carried("documents_own", &[], &own.join("; "))
 }
 
 /// Nothing is folded where each transaction keeps its own GTID.

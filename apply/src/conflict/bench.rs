@@ -70,7 +70,25 @@ pub(super) enum Side {
     After,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    pub(super) fn new(
+        target: &'a mut Target,
+        court: &'a Court,
+        limits: &'a Limits,
+        stall: Duration,
+        journal: bool,
+    ) -> Self {
+        Self {
+            target,
+            court,
+            limits,
+            stall,
+            details: HashMap::new(),
+            journaled: Tally::default(),
+            journal,
+        }
+    }
+
     pub(super) async fn details(&mut self, change: &RowChange) -> Result<Arc<Details>, ApplyError> {
         let name = &change.mapping.name;
         if let Some(details) = self.details.get(name) {

@@ -3,7 +3,7 @@
 //! No change of the log says so but a comparison (`diff`), so nothing is compared here: the caller has the rows locked. What is overwritten
 //! or deleted goes into the journal, whole, also a row that holds the value of a unique key, which goes as under `source_wins`.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use binferry_schemas::record::Operation;
 
@@ -11,7 +11,7 @@ use super::{
     bench::{Answer, Bench, Form, Side},
     find::protected,
     journal::{Entry, Outcome, Subject},
-    kind::{ConflictKind, Tally},
+    kind::ConflictKind,
     resolve::{Court, stopped},
 };
 use crate::{
@@ -42,15 +42,7 @@ impl<'a> Mender<'a> {
         stall: Duration,
         journal: bool,
     ) -> Self {
-        Self(Bench {
-            target,
-            court,
-            limits,
-            stall,
-            details: HashMap::new(),
-            journaled: Tally::default(),
-            journal,
-        })
+        Self(Bench::new(target, court, limits, stall, journal))
     }
 
     /// What became of the row. After an error that is about the row alone, nothing has become of it.

@@ -4,7 +4,7 @@
 //! decides, and under `source_wins` it is tried again in the form that the finding asks for: as an insert, by the key alone, or after the row
 //! in the way has gone. That may show another conflict, with a policy of its own. Each unique key can be in the way only once, so it ends.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use binferry_schemas::gtid::Uuid;
 
@@ -41,15 +41,7 @@ pub async fn one_by_one(
     stall: Duration,
     changes: &[RowChange],
 ) -> Result<Tally, ApplyError> {
-    let mut bench = Bench {
-        target,
-        court,
-        limits,
-        stall,
-        details: HashMap::new(),
-        journaled: Tally::default(),
-        journal: true,
-    };
+    let mut bench = Bench::new(target, court, limits, stall, true);
     for change in changes {
         bench.change(change).await?;
     }
@@ -102,9 +94,9 @@ impl Bench<'_> {
     async fn change(&mut self, change: &RowChange) -> Result<(), ApplyError> {
         match documents::written_anew(change)? {
             None => self.change_as_it_is(change).await,
-            Some([gone, come]) => {
-                self.change_as_it_is(&gone).await?;
-                self.change_as_it_is(&come).await
+            Some([first, second]) => {
+                self.change_as_it_is(&first).await?;
+                self.change_as_it_is(&second).await
             }
         }
     }
