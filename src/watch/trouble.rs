@@ -18,7 +18,7 @@ use tracing::debug;
 
 use crate::failure::Failure;
 
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(10);
 /// A log that is out of reach is not waited for: what is wrong is in this process's log lines.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -68,23 +68,21 @@ async fn keep<S: Stage>(
     name: &str,
     progress: &watch::Receiver<S>,
 ) -> Infallible {
-    // An earlier process may have left one.
-    let mut left: Option<Option<LastError>> = None;
+    let mut left: Option<LastError> = None;
     loop {
         sleep(EVERY).await;
         let (connected, error) = progress.borrow().trouble();
-        let now = error.filter(|_| !connected);
-        if left.as_ref() == Some(&now) || !connected && now.is_none() {
-            continue;
-        }
-        match &now {
-            None => tell(Trouble::over(log, stage, name)).await,
-            Some(LastError { at, error, remedy }) => {
+        if connected {
+            // Also one of an earlier process, or of another one that was refused because this one runs.
+            tell(Trouble::over(log, stage, name)).await;
+            left = None;
+        } else if error.is_some() && error != left {
+            if let Some(LastError { at, error, remedy }) = &error {
                 let trouble = Trouble::new(stage, name, *at, error, remedy.as_deref());
                 tell(trouble.leave(log)).await;
             }
+            left = error;
         }
-        left = Some(now);
     }
 }
 

@@ -189,3 +189,28 @@ fn the_last_error_of_a_stage() -> Result<()> {
     ensure!(!page.contains("conflict row_exists"), "{page}");
     Ok(())
 }
+
+/// A second capture is refused because the first one runs: that is no trouble of the stage's for long.
+#[test]
+fn who_is_refused_leaves_no_lasting_trouble() -> Result<()> {
+    let pair = pair()?;
+    let database = pair.database("refused_twice")?;
+    for server in [&pair.source, &pair.target] {
+        server.sql(&format!("CREATE TABLE `{database}`.t (id INT PRIMARY KEY)"))?;
+    }
+    let pipeline = Pipeline::new(&pair.source, &pair.target, &database)?;
+    let running = pipeline.start("capture")?;
+    eventually("the capture is there", || {
+        Ok(running.said()?.contains("capturing"))
+    })?;
+    let second = output(&mut pipeline.command("capture"))?;
+    ensure!(!second.status.success());
+    let page = || {
+        let output = output(&mut pipeline.command("status"))?;
+        Ok::<_, anyhow::Error>(String::from_utf8(output.stdout)?)
+    };
+    eventually("the running capture has taken it back", || {
+        Ok(!page()?.contains("problem"))
+    })?;
+    running.stop()
+}
