@@ -27,6 +27,8 @@ use crate::{
 
 /// Findings and ranges that wait to be told.
 const WAITING: usize = 256;
+/// Findings of a table that are not told again when it begins anew. What is beyond is: memory does not grow with what differs.
+const REMEMBERED: usize = 50_000;
 /// In documents.
 const NOT_REPAIRED: &str = "not_repaired";
 
@@ -161,8 +163,11 @@ impl Told<'_> {
                     }
                 }
                 // A table may have begun anew, and a comparison gone on with what it had told before.
-                if !self.told.insert(line.clone()) {
+                if self.told.contains(&line) {
                     return Ok(());
+                }
+                if self.told.len() < REMEMBERED {
+                    self.told.insert(line.clone());
                 }
                 if let Some(state) = &mut self.state
                     && !state.put_found(&document, &line)?
