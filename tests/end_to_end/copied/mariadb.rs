@@ -1,13 +1,11 @@
 //! Out of MariaDB, into either kind of server.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use binferry_servers::{MySql, Release, database, mariadb, pair};
 
-use super::{granted, settled};
+use super::{granted, under_kills};
 use crate::{
-    binferry::{BY_DEFAULT, Pipeline, done, executed, output, refused},
+    binferry::{BY_DEFAULT, Pipeline, done, output, refused},
     judge,
     load::{Load, prepare},
 };
@@ -58,20 +56,7 @@ fn under_traffic_and_kills(source: &MySql, target: &MySql) -> Result<()> {
             _ => crate::load::transaction(random),
         }
     });
-    for n in 0..5u64 {
-        let running = pipeline.start("run")?;
-        std::thread::sleep(Duration::from_millis(600 + 250 * n));
-        running.kill()?;
-    }
-    let running = pipeline.start("run")?;
-    load.wait_for(50)?;
-    load.stop()?;
-    pipeline.wait_for(&executed(source)?)?;
-    settled(source, target, &database)?;
-    pipeline.wait_for(&executed(source)?)?;
-    running.stop()?;
-    judge::equal(source, target, &database)?;
-    judge::once(source, target, &database)?;
+    under_kills(&pipeline, load, source, target, &database)?;
     match target.release().is_mariadb() {
         true => judge::same_definitions(source, target, &database),
         false => Ok(()),
